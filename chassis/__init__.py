@@ -1,0 +1,1 @@
+"""What every Backdrop server has: configuration, lifecycle, health, errors, validation, logs and metrics."""

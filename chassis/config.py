@@ -1,0 +1,82 @@
+"""Configuration from the environment: one pydantic-settings class a service, built once at the start."""
+
+import difflib
+import os
+import sys
+from typing import Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServerConfig(BaseSettings):
+    """What every server can be told. A service subclasses it and sets its own `env_prefix` and `port`."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on; `0.0.0.0` for all interfaces."""
+
+    port: int = Field(default=0, ge=0, le=65535)
+    """Port to listen on for gRPC; 0 takes a free one."""
+
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Port to serve Prometheus metrics on (`/metrics`); 0 serves none."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe log lines to write."""
+
+    log_format: Literal["json", "console"] = "json"
+    """One JSON object a line, or text for a person."""
+
+    shutdown_delay_s: float = Field(default=0, ge=0)
+    """Seconds between turning NOT_SERVING and refusing calls, so that load balancers notice first."""
+
+    drain_s: float = Field(default=10, ge=0)
+    """Seconds that calls in flight get to finish at shutdown."""
+
+    max_message_mib: int = Field(default=64, ge=1)
+    """Largest gRPC message in MiB, either way. Photos are limited further, with a clearer error."""
+
+    health_interval_s: float = Field(default=2, gt=0)
+    """Seconds between two looks at what readiness depends on."""
+
+
+Config = TypeVar("Config", bound=ServerConfig)
+
+
+def load(config_class: type[Config]) -> Config:
+    """Builds the configuration from the environment and `./.env`, or ends the process with every problem listed."""
+    try:
+        config = config_class()
+    except ValidationError as error:
+        problems = [f"{env_name(config_class, str(each['loc'][0]))}: {each['msg']}" for each in error.errors()]
+    else:
+        problems = _misspelt(config_class)
+        if not problems:
+            return config
+    print("Bad configuration:", *problems, sep="\n  ", file=sys.stderr)
+    sys.exit(2)
+
+
+def env_name(config_class: type[ServerConfig], field: str) -> str:
+    """The environment variable that sets `field`."""
+    return f"{config_class.model_config.get('env_prefix', '')}{field}".upper()
+
+
+def _misspelt(config_class: type[ServerConfig]) -> list[str]:
+    """Variables with the service's prefix that set nothing: most likely a typing mistake."""
+    known = [env_name(config_class, field) for field in config_class.model_fields]
+    prefix = config_class.model_config.get("env_prefix", "")
+    unknown = [name for name in os.environ if prefix and name.startswith(prefix) and name not in known]
+    return [f"{name}: no such setting{_suggestion(name, known)}" for name in sorted(unknown)]
+
+
+def _suggestion(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,67 @@
+"""gRPC health that reflects real readiness: the application is loaded and what it depends on answers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import structlog
+from grpc_health.v1 import health, health_pb2
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+
+log = structlog.get_logger(__name__)
+
+Check = Callable[[], Awaitable[None]]
+
+SERVICE_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+
+class Readiness:
+    """Keeps a health servicer in step with `checks`, each of which raises while its dependency is not ready.
+
+    Args:
+        services: full names that health is asked for, beside `""` for the whole server.
+        checks: named looks at dependencies.
+        interval_s: seconds between two rounds; one look may take as long at most.
+    """
+
+    def __init__(self, services: Sequence[str], checks: Mapping[str, Check], interval_s: float) -> None:
+        self.servicer = health.aio.HealthServicer()
+        self._names = ["", *services]
+        self._checks = checks
+        self._interval_s = interval_s
+        self._problems: dict[str, str] | None = None
+
+    async def watch(self) -> None:
+        """Looks again and again; runs until it is cancelled."""
+        while True:
+            await self.update()
+            await asyncio.sleep(self._interval_s)
+
+    async def update(self) -> None:
+        """One round of checks; a change of the result is logged and published."""
+        results = await asyncio.gather(*(self._problem(check) for check in self._checks.values()))
+        problems = {name: text for name, text in zip(self._checks, results, strict=True) if text}
+        if problems == self._problems:
+            return
+        self._problems = problems
+        if problems:
+            log.warning("not_ready", problems=problems)
+        else:
+            log.info("ready")
+        await self._publish(HealthCheckResponse.NOT_SERVING if problems else HealthCheckResponse.SERVING)
+
+    async def close(self) -> None:
+        """Turns NOT_SERVING for good."""
+        await self.servicer.enter_graceful_shutdown()
+
+    async def _publish(self, status: int) -> None:
+        for name in self._names:
+            await self.servicer.set(name, status)
+
+    async def _problem(self, check: Check) -> str | None:
+        try:
+            await asyncio.wait_for(check(), timeout=self._interval_s)
+        except TimeoutError:
+            return f"no answer in {self._interval_s:g} s"
+        except Exception as error:
+            return str(error) or type(error).__name__
+        return None

@@ -1,0 +1,138 @@
+"""The one interceptor of every server: request id, validation, error mapping, access log and metrics."""
+
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+from prometheus_client import Counter, Histogram
+
+from chassis import validation
+from chassis.errors import STATUS_DETAILS_KEY, BackdropError, to_status
+
+REQUEST_ID_KEY = "x-request-id"
+
+log = structlog.get_logger(__name__)
+
+RPC_SECONDS = Histogram("backdrop_rpc_seconds", "Time from request to response of a call.", ["method"])
+RPCS = Counter("backdrop_rpcs", "Calls by their method and gRPC status.", ["method", "code"])
+
+if TYPE_CHECKING:
+    Interceptor = grpc.aio.ServerInterceptor[Any, Any]
+    Context = grpc.aio.ServicerContext[Any, Any]
+else:  # generic in the type stubs only
+    Interceptor = grpc.aio.ServerInterceptor
+    Context = grpc.aio.ServicerContext
+
+
+class RequestInterceptor(Interceptor):
+    """Wraps every method of Backdrop's own services; health and reflection pass untouched.
+
+    Unary requests are validated here. The messages of a client stream are not, so that one bad item does not end the
+    stream: the servicer validates each.
+    """
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Returns the method's handler, wrapped."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not method.startswith("/backdrop."):
+            return handler
+        wrap = _wrap_stream if handler.response_streaming else _wrap_unary
+        wrapped = wrap(method, _behaviour(handler))
+        kind = ("stream" if handler.request_streaming else "unary") + (
+            "_stream" if handler.response_streaming else "_unary"
+        )
+        make_handler = getattr(grpc, f"{kind}_rpc_method_handler")
+        return make_handler(wrapped, handler.request_deserializer, handler.response_serializer)
+
+
+def _behaviour(handler: Any) -> Callable[..., Any]:
+    """The one of the four kinds of behaviour that a handler has."""
+    kinds = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
+    behaviour: Callable[..., Any] = next(each for each in kinds if each)
+    return behaviour
+
+
+def _wrap_unary(method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+    async def call(request: Any, context: Context) -> Any:
+        async with _served(method, context):
+            _validate(request)
+            return await behaviour(request, context)
+
+    return call
+
+
+def _wrap_stream(method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+        async with _served(method, context):
+            _validate(request)
+            async for response in behaviour(request, context):
+                yield response
+
+    return call
+
+
+def _validate(request: Any) -> None:
+    if isinstance(request, Message):
+        validation.check(request)
+
+
+@asynccontextmanager
+async def _served(method: str, context: Context) -> AsyncIterator[None]:
+    """Surrounds one call: binds its id to the logs, maps its error, and records how it went."""
+    request_id = _request_id(context)
+    context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+    started = time.perf_counter()
+    code = grpc.StatusCode.CANCELLED
+    facts: dict[str, str] = {}
+    with structlog.contextvars.bound_contextvars(request_id=request_id, method=method):
+        try:
+            yield
+            code = grpc.StatusCode.OK
+        except BackdropError as error:
+            code = error.code
+            facts = {"reason": error.reason, "error": error.message}
+            await _abort(context, request_id, code, to_status(error))
+        except grpc.aio.AbortError:
+            code = grpc.StatusCode.UNKNOWN
+            raise
+        except Exception:
+            code = grpc.StatusCode.INTERNAL
+            log.exception("call_crashed")
+            await _abort(context, request_id, code, to_status(_unexpected(request_id)))
+        finally:
+            _record(method, code, time.perf_counter() - started, facts)
+
+
+def _unexpected(request_id: str) -> BackdropError:
+    return BackdropError(f"An unexpected error happened; the server's log has it under request id {request_id}.")
+
+
+async def _abort(context: Context, request_id: str, code: grpc.StatusCode, status: status_pb2.Status) -> None:
+    metadata = ((REQUEST_ID_KEY, request_id), (STATUS_DETAILS_KEY, status.SerializeToString()))
+    await context.abort(code, status.message, metadata)
+
+
+def _record(method: str, code: grpc.StatusCode, seconds: float, facts: dict[str, str]) -> None:
+    RPC_SECONDS.labels(method).observe(seconds)
+    RPCS.labels(method, code.name).inc()
+    log.info("call", code=code.name, duration_ms=round(seconds * 1000, 1), **facts)
+
+
+def _request_id(context: Context) -> str:
+    """The caller's id where it is fit for a log line, else a new one."""
+    for key, value in context.invocation_metadata() or ():
+        if key == REQUEST_ID_KEY and re.fullmatch(r"[\w.:-]{1,128}", str(value)):
+            return str(value)
+    return uuid.uuid4().hex
