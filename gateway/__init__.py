@@ -1,0 +1,1 @@
+"""The only public door: orchestrates one request over the services behind it."""

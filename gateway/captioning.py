@@ -1,0 +1,107 @@
+"""Captions for a photo: written by the language model, checked against the photo, or made by a template."""
+
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import Counter
+
+from chassis.errors import BackdropError
+from gateway import grounding, templates
+from gateway.deadlines import Deadline
+from gateway.domain import Candidate, Degradation, Draft, Reading, Subject
+from gateway.peers import Captioner, Generator
+from gateway.stopwatch import Stopwatch
+
+log = structlog.get_logger(__name__)
+
+DEGRADED = Counter("backdrop_gateway_degraded", "Requests with a stage degraded.", ["stage", "reason"])
+DROPPED = Counter("backdrop_gateway_dropped_candidates", "Candidates that the photo did not support.")
+
+CAPTIONS_SHARE = 0.7
+"""Of the time that is left, what the language model may use; the rest is for grounding and ranking."""
+GROUNDING_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Captioned:
+    """What there is to say about a photo, and how it came about.
+
+    Attributes:
+        candidates: all that was written, the best grounded first.
+        model: the language model; empty when it gave nothing.
+    """
+
+    candidates: tuple[Candidate, ...]
+    degraded: tuple[Degradation, ...] = ()
+    model: str = ""
+
+    @property
+    def used(self) -> tuple[Candidate, ...]:
+        """The candidates that the photo supports; never empty."""
+        return tuple(candidate for candidate in self.candidates if candidate.used)
+
+    @property
+    def templated(self) -> bool:
+        """The captions in use are a template's."""
+        return any(each.stage == "captions" for each in self.degraded)
+
+
+class CaptionWriter:
+    """Asks the generator for captions, drops what the photo does not support, and never comes back empty-handed."""
+
+    def __init__(self, generator: Generator, captioner: Captioner, margin: float) -> None:
+        self._generator = generator
+        self._captioner = captioner
+        self._margin = margin
+
+    async def write(
+        self, reading: Reading, subject: Subject, count: int, language: str, deadline: Deadline, stopwatch: Stopwatch
+    ) -> Captioned:
+        """Up to `count` captions of what was read.
+
+        A generator that fails or is late does not fail the call: a template writes instead, and `degraded` says so.
+
+        Raises:
+            DeadlineExceeded: no time is left.
+        """
+        template = templates.write(reading.features, subject)
+        if not reading.sure:
+            return _fall_back(template, "NO_SURE_FEATURES", "Nothing was read from the photo with enough confidence.")
+        try:
+            with stopwatch.stage("captions"):
+                timeout_s = deadline.share(CAPTIONS_SHARE)
+                written = await self._generator.write(reading.sure, subject, count, language, timeout_s)
+        except BackdropError as error:
+            return _fall_back(template, error.reason, error.message)
+        with stopwatch.stage("grounding"):
+            return await self._ground(written.drafts, written.model, template, reading, deadline)
+
+    async def _ground(
+        self, drafts: tuple[Draft, ...], model: str, template: Draft, reading: Reading, deadline: Deadline
+    ) -> Captioned:
+        texts = [template.caption, *(draft.caption for draft in drafts)]
+        try:
+            baseline, *scores = await self._captioner.score(reading, texts, deadline.share(GROUNDING_SHARE))
+        except BackdropError as error:
+            degradation = _degraded("grounding", error.reason, f"Captions were not checked: {error.message}")
+            return Captioned(grounding.unchecked(drafts), (degradation,), model)
+        candidates = grounding.judge(drafts, scores, baseline, self._margin)
+        captioned = Captioned(candidates, model=model)
+        DROPPED.inc(len(candidates) - len(captioned.used))
+        if captioned.used:
+            return captioned
+        message = "The photo supported none of the captions that the language model wrote."
+        fallback = _fall_back(template, "NONE_GROUNDED", message)
+        return Captioned((*fallback.candidates, *candidates), fallback.degraded, model)
+
+
+def _fall_back(template: Draft, reason: str, message: str) -> Captioned:
+    degradation = _degraded("captions", reason, f"Captions come from a template. {message}")
+    candidate = Candidate(template.caption, template.scene, 0.0, True, "Made of the photo's features by a template.")
+    return Captioned((candidate,), (degradation,))
+
+
+def _degraded(stage: str, reason: str, message: str) -> Degradation:
+    DEGRADED.labels(stage, reason).inc()
+    log.warning("degraded", stage=stage, reason=reason, message=message)
+    return Degradation(stage, reason, message)

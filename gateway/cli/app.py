@@ -1,0 +1,167 @@
+"""Commands, options and help of `backdrop`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from backdrop.gateway.v1 import gateway_pb2 as pb
+from google.protobuf import json_format
+
+from gateway.cli import contact_sheet, importing, stack, tables
+from gateway.cli.client import all_backgrounds, connect, explained_errors, parse_filter, read_image
+from gateway.cli.console import out
+
+app = typer.Typer(
+    name="backdrop",
+    help="Recommends backgrounds for product photos from a shop's own library.",
+    epilog="First steps: backdrop up; backdrop import PICTURES/; backdrop recommend PHOTO.jpg; backdrop down",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+backgrounds = typer.Typer(help="Look at the backgrounds of a library, or delete one.", no_args_is_help=True)
+app.add_typer(backgrounds, name="backgrounds")
+
+Target = Annotated[
+    str, typer.Option(envvar="BACKDROP_TARGET", help="Where the gateway listens, HOST:PORT.", show_default=True)
+]
+Library = Annotated[str, typer.Option("--library", "-l", help="The library's id: a-z, 0-9 and dashes.")]
+Data = Annotated[Path, typer.Option(help="Folder for libraries, logs and caches.", envvar="BACKDROP_DATA")]
+DEFAULT_TARGET = "127.0.0.1:50050"
+DEFAULT_LIBRARY = "default"
+DEFAULT_DATA = Path(".backdrop")
+
+
+@app.command()
+def up(
+    data: Data = DEFAULT_DATA,
+    port: Annotated[int, typer.Option(help="The gateway's port; the other servers take the next four.")] = 50050,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait until all servers are healthy.")] = 180,
+) -> None:
+    """Start all servers on this machine, with the embedded models and stores.
+
+    Waits until they are healthy and says where each listens. They go on in the background, and one that dies is
+    started again, until `backdrop down`. With BACKDROP_GENERATOR_LLM_URL set, that language model is used and none is
+    started here.
+    """
+    stack.up(data, port, timeout)
+
+
+@app.command()
+def down(data: Data = DEFAULT_DATA) -> None:
+    """Stop the servers that `up` started. Calls in flight finish; libraries stay."""
+    stack.down(data)
+
+
+@app.command(name="import")
+def import_(
+    directory: Annotated[Path, typer.Argument(help="Folder of pictures.", exists=True, file_okay=False)],
+    library: Library = DEFAULT_LIBRARY,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV or JSON lines with file, title and keywords. [default: manifest.jsonl or .csv in DIRECTORY]",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    no_manifest: Annotated[bool, typer.Option("--no-manifest", help="Use no titles and keywords.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Import unchanged pictures as well.")] = False,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Import the pictures of a folder as backgrounds.
+
+    The id of a background is its file's name. Unchanged ones are skipped, so an import that was stopped (Ctrl-C, a
+    dead server) goes on where it was when it is run again. Failures are listed at the end, a line each.
+    """
+    with explained_errors(target), connect(target) as stub:
+        importing.run(stub, directory, library, manifest, use_manifest=not no_manifest, force=force)
+
+
+@app.command()
+def recommend(
+    photo: Annotated[Path, typer.Argument(help="The product photo.", exists=True, dir_okay=False)],
+    library: Library = DEFAULT_LIBRARY,
+    limit: Annotated[int, typer.Option("--limit", "-k", help="How many backgrounds, 1 to 100.")] = 5,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only backgrounds with KEY=VALUE, such as mood=calm; KEY!=VALUE leaves them out. Repeatable."
+        ),
+    ] = None,
+    language: Annotated[str, typer.Option(help="Language of the captions, such as en or de.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="Print the response as canonical proto JSON.")] = False,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also write a picture: the product beside its backgrounds.", dir_okay=False)
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 30,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Recommend backgrounds for a product photo, each with its reason."""
+    with explained_errors(target), connect(target) as stub:
+        image = read_image(photo)
+        request = pb.RecommendRequest(
+            parent=f"libraries/{library}",
+            image=image,
+            limit=limit,
+            language=language,
+            filters=[parse_filter(each) for each in where or []],
+        )
+        response = stub.Recommend(request, timeout=timeout)
+        if json:
+            print(json_format.MessageToJson(response))
+        else:
+            tables.print_recommendation(photo.name, response)
+        if sheet:
+            contact_sheet.write(stub, image, photo.name, response, sheet)
+            out(f"Wrote {sheet}", quiet=json)
+
+
+@backgrounds.command(name="list")
+def list_(
+    library: Library = DEFAULT_LIBRARY,
+    json: Annotated[bool, typer.Option("--json", help="Print one canonical proto JSON object a line.")] = False,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """List the backgrounds of a library."""
+    with explained_errors(target), connect(target) as stub:
+        tables.print_backgrounds(all_backgrounds(stub, library), json=json)
+
+
+@backgrounds.command()
+def show(
+    background: Annotated[str, typer.Argument(help="The background's id.")],
+    library: Library = DEFAULT_LIBRARY,
+    save: Annotated[Path | None, typer.Option(help="Also write the picture to this file.", dir_okay=False)] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print canonical proto JSON.")] = False,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Show what is known of a background."""
+    name = f"libraries/{library}/backgrounds/{background}"
+    with explained_errors(target), connect(target) as stub:
+        found = stub.GetBackground(pb.GetBackgroundRequest(name=name)).background
+        if json:
+            print(json_format.MessageToJson(found))
+        else:
+            tables.print_background(found)
+        if save:
+            save.write_bytes(stub.GetBackgroundImage(pb.GetBackgroundImageRequest(name=name)).image)
+            out(f"Wrote {save}", quiet=json)
+
+
+@backgrounds.command()
+def delete(
+    background: Annotated[list[str], typer.Argument(help="The ids of the backgrounds.")],
+    library: Library = DEFAULT_LIBRARY,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Delete backgrounds and their pictures."""
+    with explained_errors(target), connect(target) as stub:
+        for each in background:
+            stub.DeleteBackground(pb.DeleteBackgroundRequest(name=f"libraries/{library}/backgrounds/{each}"))
+            out(f"Deleted {each}")
+
+
+def main() -> None:
+    """Runs the command line."""
+    app()

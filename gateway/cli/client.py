@@ -1,0 +1,91 @@
+"""Calls to the gateway, and their errors as a person wants to read them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import typer
+from backdrop.gateway.v1 import gateway_pb2 as pb
+from backdrop.gateway.v1 import gateway_pb2_grpc
+
+from chassis.channels import MAX_MESSAGE_BYTES
+from chassis.errors import reason_of, status_of, violations_of
+from gateway.cli.console import fail
+
+MAX_IMAGE_BYTES = 32 * 1024 * 1024
+"""The contract's limit, checked before a photo is sent."""
+
+
+@contextmanager
+def connect(target: str) -> Iterator[gateway_pb2_grpc.GatewayServiceStub]:
+    """A stub of the gateway at `target` for the time of the `with`."""
+    options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
+    with grpc.insecure_channel(target, options=options) as channel:
+        yield gateway_pb2_grpc.GatewayServiceStub(channel)
+
+
+@contextmanager
+def explained_errors(target: str) -> Iterator[None]:
+    """Turns a failed call into an error message with what to do, and exit code 1."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        if not isinstance(error, grpc.Call):
+            raise
+        _explain(error, target)
+    except UnreadableImage as error:
+        fail(f"image: {error}")
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _explain(error: grpc.Call, target: str) -> None:
+    status = status_of(error)
+    reason = reason_of(status)
+    violations = violations_of(status)
+    if violations:
+        first, *rest = (f"{each.field}: {each.description}" for each in violations)
+        fail(first, *rest)
+    if reason == "UNAVAILABLE":
+        fail(f"No gateway answers at {target}.", "Start one with: backdrop up", "Or name another: --target HOST:PORT")
+    if reason == "LIBRARY_NOT_FOUND":
+        fail(status.message, "Fill it with: backdrop import DIRECTORY --library NAME")
+    if reason == "DEADLINE_EXCEEDED":
+        fail("No answer in time.", "Allow more with --timeout, or look at the servers' logs.")
+    fail(f"{status.message} ({reason})")
+
+
+class UnreadableImage(Exception):
+    """A file that cannot be read, or that the gateway would refuse for its size."""
+
+
+def read_image(path: Path) -> bytes:
+    """The file's bytes; raises `UnreadableImage`."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_IMAGE_BYTES:
+            raise UnreadableImage(f"{path} has {size / 2**20:.0f} MiB, and 32 MiB are allowed; send a smaller one.")
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableImage(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def all_backgrounds(stub: gateway_pb2_grpc.GatewayServiceStub, library: str) -> Iterator[pb.Background]:
+    """Every background of a library, page by page."""
+    request = pb.ListBackgroundsRequest(parent=f"libraries/{library}")
+    while True:
+        page = stub.ListBackgrounds(request)
+        yield from page.backgrounds
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+def parse_filter(text: str) -> pb.Filter:
+    """`KEY=VALUE` or `KEY!=VALUE` as a filter; several values are separated by commas."""
+    key, equals, values = text.partition("=")
+    if not equals:
+        fail(f"--where {text}: write KEY=VALUE or KEY!=VALUE.")
+    exclude = key.endswith("!")
+    return pb.Filter(key=key.removesuffix("!"), any_of=values.split(","), exclude=exclude)

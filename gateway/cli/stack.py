@@ -1,0 +1,146 @@
+"""All servers of the embedded default as local processes, kept alive by supervisord."""
+
+import os
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from dotenv import dotenv_values
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from gateway.cli.console import fail, out, stderr, stdout
+from gateway.cli.supervision import Supervisor
+
+POLL_S = 0.25
+FAILED_STATES = ("BACKOFF", "EXITED", "FATAL", "UNKNOWN")
+
+
+@dataclass(frozen=True)
+class Server:
+    """One process of the stack.
+
+    Attributes:
+        module: what `python -m` runs.
+        offset: its port is the gateway's plus this.
+    """
+
+    name: str
+    module: str
+    offset: int
+
+
+GRPC_SERVERS = (
+    Server("captioner", "services.captioner", 1),
+    Server("generator", "services.generator", 2),
+    Server("ranker", "services.ranker", 3),
+    Server("gateway", "gateway", 0),
+)
+LLM = Server("llm", "services.generator.local_llm", 4)
+
+
+def up(data: Path, port: int, timeout_s: float) -> None:
+    """Starts the servers and waits until all are healthy; one that cannot start ends the command with its error.
+
+    Args:
+        data: folder for everything that the servers write.
+        port: the gateway's; the others take the next four.
+        timeout_s: how long to wait.
+    """
+    supervisor = Supervisor(data.absolute())
+    if supervisor.is_running():
+        fail(f"Servers with the data of {data} are running already.", f"Stop them with: {_down(data)}")
+    given = {**{key: value or "" for key, value in dotenv_values(".env").items()}, **os.environ}
+    servers = GRPC_SERVERS if "BACKDROP_GENERATOR_LLM_URL" in given else (LLM, *GRPC_SERVERS)
+    supervisor.start(
+        {server.name: _command(server, port) for server in servers},
+        {**_defaults(data.absolute(), port), **given, **_wiring(port)},
+    )
+    try:
+        _wait_until_healthy(supervisor, time.monotonic() + timeout_s, port)
+    except BaseException:
+        supervisor.stop()
+        raise
+    _print_addresses(supervisor, servers, port)
+    out(f"Logs are in {supervisor.logs}; stop with: {_down(data)}")
+
+
+def down(data: Path) -> None:
+    """Stops the servers and waits until they are gone."""
+    supervisor = Supervisor(data.absolute())
+    if not supervisor.is_running():
+        out("No servers are running.")
+        return
+    with stderr.status("Stopping the servers"):
+        supervisor.stop()
+    out("Stopped.")
+
+
+def _down(data: Path) -> str:
+    return "backdrop down" if data == Path(".backdrop") else f"backdrop down --data {data}"
+
+
+def _command(server: Server, port: int) -> list[str]:
+    options = ["--port", str(port + server.offset)] if server is LLM else []
+    return [sys.executable, "-m", server.module, *options]
+
+
+def _defaults(data: Path, port: int) -> dict[str, str]:
+    """Settings that the user's environment and `.env` may overrule."""
+    return {
+        "BACKDROP_CAPTIONER_CACHE_DIR": str(data / "cache"),
+        "BACKDROP_RANKER_STORE_PATH": str(data / "ranker"),
+        "BACKDROP_GATEWAY_ASSETS_URL": str(data / "assets"),
+        "BACKDROP_GENERATOR_LLM_URL": f"http://127.0.0.1:{port + LLM.offset}/v1",
+        # Threads of idle models sleep instead of spinning: the servers share the cores.
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+
+
+def _wiring(port: int) -> dict[str, str]:
+    """Ports, and who finds whom where."""
+    peers = [server for server in GRPC_SERVERS if server.name != "gateway"]
+    return {
+        **{f"BACKDROP_{server.name.upper()}_PORT": str(port + server.offset) for server in GRPC_SERVERS},
+        **{f"BACKDROP_GATEWAY_{peer.name.upper()}_TARGET": f"127.0.0.1:{port + peer.offset}" for peer in peers},
+    }
+
+
+def _wait_until_healthy(supervisor: Supervisor, deadline: float, port: int) -> None:
+    waiting = list(GRPC_SERVERS)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=stderr, transient=True) as progress:
+        task = progress.add_task("")
+        while waiting:
+            progress.update(task, description=f"Starting {', '.join(server.name for server in waiting)}")
+            _fail_for_the_dead(supervisor)
+            if time.monotonic() > deadline:
+                fail("Not healthy in time: " + ", ".join(server.name for server in waiting), f"See {supervisor.logs}")
+            waiting = [server for server in waiting if not _is_healthy(port + server.offset)]
+            time.sleep(POLL_S)
+
+
+def _fail_for_the_dead(supervisor: Supervisor) -> None:
+    for process in supervisor.processes():
+        if process.state in FAILED_STATES:
+            fail(f"The {process.name} did not start.", *supervisor.last_lines(process.name))
+
+
+def _is_healthy(port: int) -> bool:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, suppress(grpc.RpcError):
+        response = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
+        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
+    return False
+
+
+def _print_addresses(supervisor: Supervisor, servers: tuple[Server, ...], port: int) -> None:
+    pids = {process.name: process.pid for process in supervisor.processes()}
+    table = Table("server", "listens on", "process", box=None, pad_edge=False)
+    for server in servers:
+        protocol = "http" if server is LLM else "grpc"
+        table.add_row(server.name, f"{protocol}://127.0.0.1:{port + server.offset}", str(pids[server.name]))
+    stdout.print(table)

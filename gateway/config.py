@@ -1,0 +1,42 @@
+"""What the gateway can be told."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from chassis.config import ServerConfig
+
+
+class GatewayConfig(ServerConfig):
+    """Settings of the gateway, from `BACKDROP_GATEWAY_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="BACKDROP_GATEWAY_")
+
+    port: int = Field(default=50050, ge=0, le=65535)
+    """Port to listen on for gRPC; 0 takes a free one."""
+
+    captioner_target: str = "127.0.0.1:50051"
+    """gRPC target of the captioner; `dns:///name:port` spreads calls over all addresses of the name."""
+
+    generator_target: str = "127.0.0.1:50052"
+    """gRPC target of the generator."""
+
+    ranker_target: str = "127.0.0.1:50053"
+    """gRPC target of the ranker."""
+
+    assets_url: str = ".backdrop/assets"
+    """Where pictures are kept: a folder, or `s3://bucket/prefix`, `gs://`, `az://` (with their usual credentials)."""
+
+    default_deadline_s: float = Field(default=15, gt=0)
+    """Seconds that a `Recommend` may take when its client sets no deadline."""
+
+    import_deadline_s: float = Field(default=60, gt=0)
+    """Seconds that the import of one background may take."""
+
+    import_concurrency: int = Field(default=4, ge=1, le=64)
+    """Backgrounds of one import stream that are in work at once."""
+
+    candidate_count: int = Field(default=3, ge=1, le=8)
+    """Captions that are written for a product photo."""
+
+    grounding_margin: float = Field(default=0.15, ge=0, le=2)
+    """A candidate is dropped when its image-text score is lower than the template caption's by more than this."""

@@ -1,0 +1,198 @@
+"""The gateway's own words: plain values that every stage of a recommendation takes and gives."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label that a photo supports, with confidence and lead over the next one, both 0 to 1."""
+
+    name: str
+    confidence: float
+    margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """What was read for one category; no labels when unsure."""
+
+    category: str
+    labels: tuple[Label, ...] = ()
+    unsure: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels' names, the most confident first."""
+        return tuple(label.name for label in self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in pixels; the origin is the top left corner."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the captioner read from a photo.
+
+    Attributes:
+        embedding: the photo in the image-text model's space, unit length.
+        foreground: where the product is, when one stood out.
+    """
+
+    features: tuple[Feature, ...]
+    embedding: tuple[float, ...]
+    foreground: Box | None
+    model: str
+    width: int
+    height: int
+    content_type: str
+
+    @property
+    def sure(self) -> tuple[Feature, ...]:
+        """The features that have labels."""
+        return tuple(feature for feature in self.features if feature.labels)
+
+
+class Subject(StrEnum):
+    """What a photo shows; the values are the names of the taxonomies that it is read against."""
+
+    PRODUCT = "product"
+    BACKGROUND = "background"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A caption of a photo and the scene that it suggests, as written: not yet checked."""
+
+    caption: str
+    scene: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """The answer of a language model."""
+
+    drafts: tuple[Draft, ...]
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A draft with its verdict.
+
+    Attributes:
+        score: cosine of caption and photo, -1 to 1.
+        reason: why it is used or dropped, in a sentence.
+    """
+
+    caption: str
+    scene: str
+    score: float
+    used: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Degradation:
+    """A stage that was done in another way than usual, and why."""
+
+    stage: str
+    reason: str
+    message: str
+
+
+class CaptionSource(StrEnum):
+    """Where a caption of a background came from."""
+
+    GIVEN = "given"
+    GENERATED = "generated"
+    TEMPLATE = "template"
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A text that a background is searched by."""
+
+    text: str
+    source: CaptionSource
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """A background of a library, without its pixels."""
+
+    name: str
+    title: str
+    keywords: tuple[str, ...]
+    captions: tuple[Caption, ...]
+    features: tuple[Feature, ...]
+    width: int
+    height: int
+    content_type: str
+    size_bytes: int
+    sha256: str
+    degraded: tuple[Degradation, ...] = ()
+    update_time: datetime | None = None
+
+    @property
+    def orientation(self) -> str:
+        """`landscape`, `portrait` or `square`."""
+        if self.width == self.height:
+            return "square"
+        return "landscape" if self.width > self.height else "portrait"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Keeps backgrounds that have one of the values of an attribute, or none of them."""
+
+    key: str
+    any_of: tuple[str, ...]
+    exclude: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A background that the ranker found, with the scene and the caption that matched best."""
+
+    background: Background
+    score: float
+    matched_scene: str
+    matched_caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Hits, the best first, and the model that compared."""
+
+    hits: tuple[Hit, ...]
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """A hit with the reason for it, in one plain sentence."""
+
+    hit: Hit
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recommended:
+    """The whole answer to one product photo."""
+
+    reading: Reading
+    candidates: tuple[Candidate, ...]
+    recommendations: tuple[Recommendation, ...]
+    degraded: tuple[Degradation, ...]
+    stages_s: dict[str, float] = field(default_factory=dict)
+    language_model: str = ""
+    embedding_model: str = ""

@@ -1,0 +1,127 @@
+"""The import of one background: features, captions, picture, and the ranker's record of it all."""
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+import structlog
+
+from chassis.errors import BackdropError, NotFound
+from gateway.assets import Assets
+from gateway.captioning import Captioned, CaptionWriter
+from gateway.deadlines import Deadline
+from gateway.domain import Background, Caption, CaptionSource, Reading, Subject
+from gateway.peers import Captioner, Ranker
+from gateway.stopwatch import Stopwatch
+
+log = structlog.get_logger(__name__)
+
+CALL_SHARE = 0.5
+MAX_TEXT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A background that is sent for import; fields as in the contract."""
+
+    name: str
+    image: bytes
+    title: str
+    keywords: tuple[str, ...]
+    force: bool
+
+    @property
+    def sha256(self) -> str:
+        """Lower-case hexadecimal digest of the picture."""
+        return hashlib.sha256(self.image).hexdigest()
+
+
+class Change(StrEnum):
+    """What an import did."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an item: a change and the background, or an error."""
+
+    name: str
+    change: Change | None = None
+    background: Background | None = None
+    error: BackdropError | None = None
+
+
+class Importer:
+    """Imports backgrounds, each on its own."""
+
+    def __init__(
+        self,
+        captioner: Captioner,
+        writer: CaptionWriter,
+        ranker: Ranker,
+        assets: Assets,
+        deadline_s: float,
+    ) -> None:
+        self._captioner = captioner
+        self._writer = writer
+        self._ranker = ranker
+        self._assets = assets
+        self._deadline_s = deadline_s
+
+    async def import_one(self, item: Item) -> Outcome:
+        """Imports one background; whatever goes wrong is its outcome, and nobody else's."""
+        try:
+            return await self._import(item, Deadline(self._deadline_s))
+        except BackdropError as error:
+            return Outcome(item.name, error=error)
+        except Exception:
+            log.exception("import_crashed", name=item.name)
+            return Outcome(item.name, error=BackdropError("An unexpected error happened; the gateway's log has it."))
+
+    async def _import(self, item: Item, deadline: Deadline) -> Outcome:
+        known = await self._known(item.name, deadline)
+        if known and not item.force and _same(known, item):
+            return Outcome(item.name, Change.UNCHANGED, known)
+        reading = await self._captioner.read(item.image, Subject.BACKGROUND, deadline.share(CALL_SHARE))
+        captioned = await self._writer.write(reading, Subject.BACKGROUND, 1, "", deadline, Stopwatch())
+        background = _describe(item, reading, captioned)
+        # The picture first: what the ranker acknowledges can be shown.
+        await self._assets.put(item.name, background.sha256, item.image)
+        await self._ranker.upsert(background, deadline.share(CALL_SHARE))
+        if known and known.sha256 != background.sha256:
+            await self._assets.delete(item.name, known.sha256)
+        return Outcome(item.name, Change.UPDATED if known else Change.CREATED, background)
+
+    async def _known(self, name: str, deadline: Deadline) -> Background | None:
+        try:
+            return await self._ranker.get(name, deadline.share(CALL_SHARE))
+        except NotFound:
+            return None
+
+
+def _same(known: Background, item: Item) -> bool:
+    return (known.sha256, known.title, known.keywords) == (item.sha256, item.title, item.keywords)
+
+
+def _describe(item: Item, reading: Reading, captioned: Captioned) -> Background:
+    source = CaptionSource.TEMPLATE if captioned.templated else CaptionSource.GENERATED
+    given = [item.title, ", ".join(item.keywords)[:MAX_TEXT]]
+    return Background(
+        name=item.name,
+        title=item.title,
+        keywords=item.keywords,
+        captions=(
+            *(Caption(candidate.caption, source) for candidate in captioned.used),
+            *(Caption(text, CaptionSource.GIVEN) for text in given if text),
+        ),
+        features=reading.features,
+        width=reading.width,
+        height=reading.height,
+        content_type=reading.content_type,
+        size_bytes=len(item.image),
+        sha256=item.sha256,
+        degraded=captioned.degraded,
+    )

@@ -1,0 +1,202 @@
+"""The services behind the gateway, as calls that take and give plain values."""
+
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, Self, TypeVar
+
+import grpc
+from backdrop.captioner.v1 import captioner_pb2, captioner_pb2_grpc
+from backdrop.generator.v1 import generator_pb2, generator_pb2_grpc
+from backdrop.ranker.v1 import ranker_pb2, ranker_pb2_grpc
+from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Struct
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from chassis.channels import call_metadata, open_channel
+from chassis.errors import Unavailable, from_rpc
+from gateway import records
+from gateway.domain import Background, Box, Draft, Drafts, Feature, Filter, Hit, Label, Ranking, Reading, Subject
+
+Response = TypeVar("Response")
+
+HEALTH_TIMEOUT_S = 2.0
+
+
+class Peer:
+    """What all peers have: a channel, errors that are ours, and a look at their health."""
+
+    name: ClassVar[str]
+    service: ClassVar[str]
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._health = health_pb2_grpc.HealthStub(channel)
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, target: str) -> AsyncIterator[Self]:
+        """Opens a channel to `target` for the time of the `async with`."""
+        async with open_channel(target, cls.service) as channel:
+            yield cls(channel)
+
+    async def check(self) -> None:
+        """Raises `Unavailable` while the peer is not ready."""
+        request = health_pb2.HealthCheckRequest(service=self.service)
+        response = await self._answer(self._health.Check(request, timeout=HEALTH_TIMEOUT_S))
+        if response.status != health_pb2.HealthCheckResponse.SERVING:
+            raise Unavailable(f"The {self.name} is not ready.")
+
+    async def _answer(self, call: Awaitable[Response]) -> Response:
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, self.name) from error
+
+
+class Captioner(Peer):
+    """Reads photos and scores texts against them."""
+
+    name = "captioner"
+    service = captioner_pb2.DESCRIPTOR.services_by_name["CaptionerService"].full_name
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        super().__init__(channel)
+        self._stub = captioner_pb2_grpc.CaptionerServiceStub(channel)
+
+    async def read(self, image: bytes, subject: Subject, timeout_s: float) -> Reading:
+        """What the encoded photo shows, read against the subject's taxonomy."""
+        request = captioner_pb2.ExtractFeaturesRequest(image=image, taxonomy=subject.value)
+        call = self._stub.ExtractFeatures(request, timeout=timeout_s, metadata=call_metadata())
+        return _reading(await self._answer(call))
+
+    async def score(self, reading: Reading, texts: Sequence[str], timeout_s: float) -> tuple[float, ...]:
+        """The cosine of the photo with each of n texts, n of them, -1 to 1."""
+        embedding = captioner_pb2.Embedding(values=reading.embedding, model=reading.model)
+        request = captioner_pb2.ScoreTextsRequest(embedding=embedding, texts=texts)
+        response = await self._answer(self._stub.ScoreTexts(request, timeout=timeout_s, metadata=call_metadata()))
+        return tuple(response.scores)
+
+
+class Generator(Peer):
+    """Writes captions with a language model."""
+
+    name = "generator"
+    service = generator_pb2.DESCRIPTOR.services_by_name["GeneratorService"].full_name
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        super().__init__(channel)
+        self._stub = generator_pb2_grpc.GeneratorServiceStub(channel)
+
+    async def write(
+        self, features: Sequence[Feature], subject: Subject, count: int, language: str, timeout_s: float
+    ) -> Drafts:
+        """Up to `count` captions, each with a scene, from the sure features of a photo."""
+        request = generator_pb2.WriteCaptionsRequest(
+            features=[generator_pb2.Feature(category=each.category, labels=each.names) for each in features],
+            subject=generator_pb2.Subject.Value(f"SUBJECT_{subject.name}"),
+            candidate_count=count,
+            language=language,
+        )
+        response = await self._answer(self._stub.WriteCaptions(request, timeout=timeout_s, metadata=call_metadata()))
+        drafts = tuple(Draft(each.caption, each.scene) for each in response.candidates)
+        return Drafts(drafts, response.model)
+
+
+class Ranker(Peer):
+    """Keeps backgrounds and finds those nearest to a text."""
+
+    name = "ranker"
+    service = ranker_pb2.DESCRIPTOR.services_by_name["RankerService"].full_name
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        super().__init__(channel)
+        self._stub = ranker_pb2_grpc.RankerServiceStub(channel)
+
+    async def upsert(self, background: Background, timeout_s: float) -> None:
+        """Stores a background durably, replacing the one of its name."""
+        request = ranker_pb2.UpsertBackgroundsRequest(background=_stored(background))
+        call: Any = self._stub.UpsertBackgrounds(iter([request]), timeout=timeout_s, metadata=call_metadata())
+        response = await self._answer(call.read())
+        if response.HasField("error"):
+            raise _refused(response.error)
+
+    async def get(self, name: str, timeout_s: float) -> Background:
+        """Reads a background; raises `NotFound`."""
+        request = ranker_pb2.GetBackgroundRequest(name=name)
+        response = await self._answer(self._stub.GetBackground(request, timeout=timeout_s, metadata=call_metadata()))
+        return _background(response.background)
+
+    async def list(
+        self, library: str, page_size: int, page_token: str, timeout_s: float
+    ) -> tuple[list[Background], str]:
+        """One page of a library and the token of the next; raises `NotFound`."""
+        request = ranker_pb2.ListBackgroundsRequest(parent=library, page_size=page_size, page_token=page_token)
+        response = await self._answer(self._stub.ListBackgrounds(request, timeout=timeout_s, metadata=call_metadata()))
+        return [_background(each) for each in response.backgrounds], response.next_page_token
+
+    async def require_library(self, library: str, timeout_s: float) -> None:
+        """Raises `NotFound` when the library holds no background."""
+        await self.list(library, 1, "", timeout_s)
+
+    async def delete(self, name: str, timeout_s: float) -> None:
+        """Forgets a background; raises `NotFound`."""
+        request = ranker_pb2.DeleteBackgroundRequest(name=name)
+        await self._answer(self._stub.DeleteBackground(request, timeout=timeout_s, metadata=call_metadata()))
+
+    async def rank(
+        self, library: str, scenes: Sequence[str], filters: Sequence[Filter], limit: int, timeout_s: float
+    ) -> Ranking:
+        """The backgrounds whose captions are nearest to the scenes, which count alike."""
+        request = ranker_pb2.RankBackgroundsRequest(
+            parent=library,
+            texts=[ranker_pb2.WeightedText(text=scene, weight=1) for scene in scenes],
+            filters=[ranker_pb2.Filter(key=f.key, any_of=f.any_of, exclude=f.exclude) for f in filters],
+            limit=limit,
+        )
+        response = await self._answer(self._stub.RankBackgrounds(request, timeout=timeout_s, metadata=call_metadata()))
+        return Ranking(tuple(_hit(hit) for hit in response.hits), response.model)
+
+
+def _reading(response: captioner_pb2.ExtractFeaturesResponse) -> Reading:
+    box = response.foreground
+    return Reading(
+        features=tuple(_feature(each) for each in response.features),
+        embedding=tuple(response.embedding.values),
+        foreground=Box(box.left, box.top, box.width, box.height) if response.HasField("foreground") else None,
+        model=response.model,
+        width=response.image_width,
+        height=response.image_height,
+        content_type=response.content_type,
+    )
+
+
+def _feature(feature: captioner_pb2.Feature) -> Feature:
+    labels = tuple(Label(each.name, each.confidence, each.margin) for each in feature.labels)
+    return Feature(feature.category, labels, feature.unsure)
+
+
+def _stored(background: Background) -> ranker_pb2.Background:
+    metadata = Struct()
+    metadata.update(records.to_record(background))
+    return ranker_pb2.Background(
+        name=background.name,
+        captions=list(dict.fromkeys(caption.text for caption in background.captions)),
+        attributes=[
+            ranker_pb2.Attribute(key=key, values=values) for key, values in records.attributes(background).items()
+        ],
+        metadata=metadata,
+    )
+
+
+def _background(stored: ranker_pb2.Background) -> Background:
+    record = json_format.MessageToDict(stored.metadata)
+    return records.from_record(stored.name, record, stored.update_time.ToDatetime())
+
+
+def _hit(hit: ranker_pb2.Hit) -> Hit:
+    return Hit(_background(hit.background), hit.score, hit.matched_text, hit.matched_caption)
+
+
+def _refused(error: ranker_pb2.UpsertError) -> Unavailable:
+    refusal = Unavailable(f"The ranker did not store the background: {error.message}")
+    refusal.reason = error.reason
+    return refusal

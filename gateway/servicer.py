@@ -1,0 +1,213 @@
+"""The gateway's RPCs: translates between the contract and the domain, nothing else."""
+
+from collections.abc import AsyncIterator, Iterable
+
+import grpc
+from aiostream import Stream, stream
+from backdrop.gateway.v1 import gateway_pb2 as pb
+from backdrop.gateway.v1 import gateway_pb2_grpc
+from google.protobuf.duration_pb2 import Duration
+
+from chassis import validation
+from chassis.errors import InvalidArgument, to_status
+from chassis.interceptors import Context
+from gateway import domain
+from gateway.assets import Assets
+from gateway.config import GatewayConfig
+from gateway.deadlines import Deadline
+from gateway.importer import Change, Importer, Item, Outcome
+from gateway.peers import Ranker
+from gateway.recommender import Recommender
+
+SERVICE = pb.DESCRIPTOR.services_by_name["GatewayService"].full_name
+
+DEFAULT_LIMIT = 5
+
+
+class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
+    """Implements `backdrop.gateway.v1.GatewayService`."""
+
+    def __init__(
+        self, recommender: Recommender, importer: Importer, ranker: Ranker, assets: Assets, config: GatewayConfig
+    ) -> None:
+        self._recommender = recommender
+        self._importer = importer
+        self._ranker = ranker
+        self._assets = assets
+        self._config = config
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds this servicer to `server`."""
+        gateway_pb2_grpc.add_GatewayServiceServicer_to_server(self, server)
+
+    async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
+        """Recommends backgrounds for a product photo."""
+        recommended = await self._recommender.recommend(
+            image=request.image,
+            library=request.parent,
+            filters=[domain.Filter(each.key, tuple(each.any_of), each.exclude) for each in request.filters],
+            limit=request.limit if request.HasField("limit") else DEFAULT_LIMIT,
+            language=request.language,
+            deadline=self._deadline(context),
+        )
+        return _recommended(recommended)
+
+    async def ImportBackgrounds(
+        self, request_iterator: AsyncIterator[pb.ImportBackgroundsRequest], context: Context
+    ) -> AsyncIterator[pb.ImportBackgroundsResponse]:
+        """Imports a stream of backgrounds, several at once."""
+        # Unordered, and no further item is taken while all places are in work: a fast sender waits.
+        outcomes: Stream[Outcome] = stream.map(
+            request_iterator, self._import_one, ordered=False, task_limit=self._config.import_concurrency
+        )
+        async with outcomes.stream() as streamer:
+            async for outcome in streamer:
+                yield _imported(outcome)
+
+    async def GetBackground(self, request: pb.GetBackgroundRequest, context: Context) -> pb.GetBackgroundResponse:
+        """Reads one background."""
+        found = await self._ranker.get(request.name, self._timeout_s(context))
+        return pb.GetBackgroundResponse(background=_background(found))
+
+    async def GetBackgroundImage(
+        self, request: pb.GetBackgroundImageRequest, context: Context
+    ) -> pb.GetBackgroundImageResponse:
+        """Reads the picture of a background."""
+        found = await self._ranker.get(request.name, self._timeout_s(context))
+        image = await self._assets.get(found.name, found.sha256)
+        return pb.GetBackgroundImageResponse(image=image, content_type=found.content_type)
+
+    async def ListBackgrounds(self, request: pb.ListBackgroundsRequest, context: Context) -> pb.ListBackgroundsResponse:
+        """Reads one page of a library."""
+        page, next_page_token = await self._ranker.list(
+            request.parent, request.page_size, request.page_token, self._timeout_s(context)
+        )
+        backgrounds = [_background(each) for each in page]
+        return pb.ListBackgroundsResponse(backgrounds=backgrounds, next_page_token=next_page_token)
+
+    async def DeleteBackground(
+        self, request: pb.DeleteBackgroundRequest, context: Context
+    ) -> pb.DeleteBackgroundResponse:
+        """Forgets a background, then its picture."""
+        found = await self._ranker.get(request.name, self._timeout_s(context))
+        await self._ranker.delete(found.name, self._timeout_s(context))
+        await self._assets.delete(found.name, found.sha256)
+        return pb.DeleteBackgroundResponse()
+
+    async def _import_one(self, request: pb.ImportBackgroundsRequest, *_: pb.ImportBackgroundsRequest) -> Outcome:
+        try:
+            validation.check(request)
+        except InvalidArgument as error:
+            return Outcome(request.name, error=error)
+        item = Item(request.name, request.image, request.title, tuple(request.keywords), request.force)
+        return await self._importer.import_one(item)
+
+    def _timeout_s(self, context: Context) -> float:
+        return context.time_remaining() or self._config.default_deadline_s
+
+    def _deadline(self, context: Context) -> Deadline:
+        return Deadline(self._timeout_s(context))
+
+
+def _recommended(recommended: domain.Recommended) -> pb.RecommendResponse:
+    reading = recommended.reading
+    return pb.RecommendResponse(
+        features=_features(reading.features),
+        candidates=[_candidate(each) for each in recommended.candidates],
+        recommendations=[_recommendation(each) for each in recommended.recommendations],
+        degraded=_degraded(recommended.degraded),
+        stages=[_stage(stage, seconds) for stage, seconds in recommended.stages_s.items()],
+        models=pb.Models(
+            image_text=reading.model,
+            language=recommended.language_model,
+            sentence_embedding=recommended.embedding_model,
+        ),
+        foreground=_box(reading.foreground),
+    )
+
+
+def _candidate(candidate: domain.Candidate) -> pb.Candidate:
+    return pb.Candidate(
+        caption=candidate.caption,
+        scene=candidate.scene,
+        score=candidate.score,
+        verdict=pb.VERDICT_USED if candidate.used else pb.VERDICT_DROPPED,
+        reason=candidate.reason,
+    )
+
+
+def _recommendation(recommendation: domain.Recommendation) -> pb.Recommendation:
+    hit = recommendation.hit
+    return pb.Recommendation(
+        background=_background(hit.background),
+        score=hit.score,
+        reason=recommendation.reason,
+        matched_scene=hit.matched_scene,
+        matched_caption=hit.matched_caption,
+    )
+
+
+def _stage(stage: str, seconds: float) -> pb.StageTiming:
+    duration = Duration()
+    duration.FromMicroseconds(round(seconds * 1e6))
+    return pb.StageTiming(stage=stage, duration=duration)
+
+
+def _box(box: domain.Box | None) -> pb.BoundingBox | None:
+    return pb.BoundingBox(left=box.left, top=box.top, width=box.width, height=box.height) if box else None
+
+
+def _features(features: Iterable[domain.Feature]) -> list[pb.Feature]:
+    return [
+        pb.Feature(
+            category=feature.category,
+            labels=[pb.Label(name=x.name, confidence=x.confidence, margin=x.margin) for x in feature.labels],
+            unsure=feature.unsure,
+        )
+        for feature in features
+    ]
+
+
+def _degraded(degraded: Iterable[domain.Degradation]) -> list[pb.Degradation]:
+    return [pb.Degradation(stage=each.stage, reason=each.reason, message=each.message) for each in degraded]
+
+
+def _background(background: domain.Background) -> pb.Background:
+    message = pb.Background(
+        name=background.name,
+        title=background.title,
+        keywords=background.keywords,
+        captions=[_caption(each) for each in background.captions],
+        features=_features(background.features),
+        width=background.width,
+        height=background.height,
+        content_type=background.content_type,
+        size_bytes=background.size_bytes,
+        sha256=background.sha256,
+        degraded=_degraded(background.degraded),
+    )
+    if background.update_time:
+        message.update_time.FromDatetime(background.update_time)
+    return message
+
+
+def _caption(caption: domain.Caption) -> pb.Caption:
+    return pb.Caption(text=caption.text, source=pb.CaptionSource.Value(f"CAPTION_SOURCE_{caption.source.name}"))
+
+
+_OUTCOMES = {
+    Change.CREATED: pb.OUTCOME_CREATED,
+    Change.UPDATED: pb.OUTCOME_UPDATED,
+    Change.UNCHANGED: pb.OUTCOME_UNCHANGED,
+}
+
+
+def _imported(outcome: Outcome) -> pb.ImportBackgroundsResponse:
+    response = pb.ImportBackgroundsResponse(name=outcome.name, outcome=pb.OUTCOME_FAILED)
+    if outcome.change:
+        response.outcome = _OUTCOMES[outcome.change]
+    if outcome.background:
+        response.background.CopyFrom(_background(outcome.background))
+    if outcome.error:
+        response.error.CopyFrom(to_status(outcome.error))
+    return response
