@@ -30,6 +30,10 @@ class Readiness:
         self._interval_s = interval_s
         self._problems: dict[str, str] | None = None
 
+    async def open(self) -> None:
+        """Says NOT_SERVING until the first round of checks is through."""
+        await self._publish(HealthCheckResponse.NOT_SERVING)
+
     async def watch(self) -> None:
         """Looks again and again; runs until it is cancelled."""
         while True:

@@ -92,6 +92,7 @@ async def start(config: ServerConfig, application: Application) -> AsyncIterator
     reflection.enable_server_reflection(names, server)
     port = _bind(server, config)
     with _metrics(config):
+        await readiness.open()
         await server.start()
         watching = asyncio.create_task(readiness.watch())
         try:

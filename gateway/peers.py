@@ -5,13 +5,13 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Self, TypeVar
 
 import grpc
-from backdrop.captioner.v1 import captioner_pb2, captioner_pb2_grpc
-from backdrop.generator.v1 import generator_pb2, generator_pb2_grpc
-from backdrop.ranker.v1 import ranker_pb2, ranker_pb2_grpc
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from backdrop.captioner.v1 import captioner_pb2, captioner_pb2_grpc
+from backdrop.generator.v1 import generator_pb2, generator_pb2_grpc
+from backdrop.ranker.v1 import ranker_pb2, ranker_pb2_grpc
 from chassis.channels import call_metadata, open_channel
 from chassis.errors import Unavailable, from_rpc
 from gateway import records

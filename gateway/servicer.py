@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Iterable
 
 import grpc
 from aiostream import Stream, stream
-from backdrop.gateway.v1 import gateway_pb2 as pb
-from backdrop.gateway.v1 import gateway_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 
+from backdrop.gateway.v1 import gateway_pb2 as pb
+from backdrop.gateway.v1 import gateway_pb2_grpc
 from chassis import validation
 from chassis.errors import InvalidArgument, to_status
 from chassis.interceptors import Context

@@ -21,15 +21,16 @@ def _product(known: dict[str, tuple[str, ...]]) -> Draft:
 
 
 def _background(known: dict[str, tuple[str, ...]]) -> Draft:
-    surface = _with_article(_first(known, "surface") or "plain surface")
+    setting = _with_article(_first(known, "surface") or "plain surface")
     place = _first(known, "scene")
+    if place:
+        setting += f" in front of {_with_article(place).lower()}"
     details = [
-        f"in front of {_with_article(place).lower()}" if place else "",
         f"{_first(known, 'lighting')}" if "lighting" in known else "",
         f"{' and '.join(known['color'][:2])} tones" if "color" in known else "",
         f"{_first(known, 'mood')} mood" if "mood" in known else "",
     ]
-    caption = ", ".join([surface, *filter(None, details)]) + "."
+    caption = ", ".join([setting, *filter(None, details)]) + "."
     return Draft(caption, "Products that suit " + caption[0].lower() + caption[1:])
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from backdrop.gateway.v1 import gateway_pb2 as pb
 from google.protobuf import json_format
 
+from backdrop.gateway.v1 import gateway_pb2 as pb
 from gateway.cli import contact_sheet, importing, stack, tables
 from gateway.cli.client import all_backgrounds, connect, explained_errors, parse_filter, read_image
 from gateway.cli.console import out

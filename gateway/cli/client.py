@@ -6,9 +6,9 @@ from pathlib import Path
 
 import grpc
 import typer
+
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from backdrop.gateway.v1 import gateway_pb2_grpc
-
 from chassis.channels import MAX_MESSAGE_BYTES
 from chassis.errors import reason_of, status_of, violations_of
 from gateway.cli.console import fail

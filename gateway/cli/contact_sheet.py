@@ -4,9 +4,10 @@ import io
 import textwrap
 from pathlib import Path
 
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from backdrop.gateway.v1 import gateway_pb2_grpc
-from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 COLUMNS = 3
 CELL = (420, 315)

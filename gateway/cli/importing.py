@@ -9,12 +9,12 @@ from typing import Any
 
 import grpc
 import typer
-from backdrop.gateway.v1 import gateway_pb2 as pb
-from backdrop.gateway.v1 import gateway_pb2_grpc
 from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from slugify import slugify
 
+from backdrop.gateway.v1 import gateway_pb2 as pb
+from backdrop.gateway.v1 import gateway_pb2_grpc
 from chassis.errors import reason_of
 from gateway.cli.client import UnreadableImage, read_image
 from gateway.cli.console import fail, out, stderr

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from backdrop.gateway.v1 import gateway_pb2 as pb
 from google.protobuf import json_format
 from rich.table import Table
 from rich.text import Text
 
+from backdrop.gateway.v1 import gateway_pb2 as pb
 from gateway.cli.console import stdout
 
 

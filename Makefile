@@ -1,0 +1,102 @@
+# Everything that people and CI run. Each target does its own set-up.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint protos protos-check eval bench up down samples clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO_PRODUCTS := coffee-mug perfume-bottle soccer-ball
+PROTOS = $(shell find protos/backdrop -name '*.proto' | sort)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help: ## What there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY) ## Install everything into .venv
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Backdrop needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,dev]'
+	touch $@
+
+demo: $(READY) ## The main job on the samples; pictures go to demo/, KEEP=1 leaves the servers running
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"; \
+	[ -n "$(KEEP)" ] || trap 'backdrop down' EXIT; \
+	backdrop up; \
+	backdrop import samples/library --library samples; \
+	for product in $(DEMO_PRODUCTS); do \
+		backdrop recommend samples/products/$$product.jpg --library samples --sheet demo/$$product.png; \
+	done
+
+up: $(READY) ## Install everything into .venv
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Backdrop needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,dev]'
+	touch $@
+
+demo: $(READY) ## Start all servers, import the samples, recommend for three products; KEEP=1 leaves the servers running
+	@$(BIN)/python -m samples.demo $(if $(KEEP),--keep)
+
+up: $(READY) ## Start all servers on this machine
+	$(BIN)/backdrop up
+
+down: $(READY) ## Stop them
+	$(BIN)/backdrop down
+
+test: $(READY) ## All tests
+	$(BIN)/pytest $(ARGS)
+
+lint: $(READY) protos-check ## All static checks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy chassis gateway services benchmarks
+	$(BIN)/lint-imports
+	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/shellcheck .ci/run
+
+protos: $(READY) ## Write gen/ anew from protos/
+	$(BIN)/buf format --write protos/backdrop
+	rm -rf gen && mkdir gen
+	$(call generate,gen)
+
+# The contract that must not be broken: that of main, or, on main itself, that of the commit before.
+AGAINST ?= $(shell git rev-parse --verify --quiet origin/main | grep -vx "$$(git rev-parse HEAD)" || \
+	git rev-parse --verify --quiet HEAD~1)
+
+protos-check: $(READY) ## The contracts are linted, gen/ is up to date, and nothing that clients use was broken
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code protos/backdrop
+	tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; mkdir "$$tmp/gen"; $(call generate,"$$tmp/gen"); \
+		diff --recursive --exclude=__pycache__ gen "$$tmp/gen" || { echo "gen/ is not up to date: run make protos"; exit 1; }
+	@if [ -n "$(AGAINST)" ] && git cat-file -e "$(AGAINST):buf.yaml" 2>/dev/null; then \
+		tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; git archive "$(AGAINST)" protos buf.yaml | tar -x -C "$$tmp"; \
+		echo "buf breaking --against $(AGAINST)"; $(BIN)/buf breaking --against "$$tmp"; \
+	else echo "No earlier contract to compare with."; fi
+
+eval: $(READY) ## How well the samples are ranked: nDCG@10 and recall@5
+	$(BIN)/python -m benchmarks.relevance
+
+bench: $(READY) ## How long a recommendation takes, and what each process needs
+	$(BIN)/python -m benchmarks.latency
+
+samples: ## Render the samples anew with Blender (hours; see samples/README.md)
+	$(PYTHON) -m venv .venv-samples
+	.venv-samples/bin/pip install --quiet --requirement samples/render/requirements.txt
+	.venv-samples/bin/python samples/render/render.py
+
+clean: ## Remove what was installed and made here; libraries in .backdrop/ stay
+	rm -rf $(VENV) .venv-samples demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+define generate
+$(BIN)/python -m grpc_tools.protoc -I protos -I protos/third_party --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+	--plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --python_out=$(1) --grpc_python_out=$(1) \
+	--mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS) buf/validate/validate.proto
+endef

@@ -1,0 +1,296 @@
+"""The gateway's promises, kept by the real gateway on a real server, before tiny peers that can be told to fail."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from backdrop.gateway.v1 import gateway_pb2 as pb
+from backdrop.gateway.v1 import gateway_pb2_grpc
+from chassis.channels import open_channel
+from chassis.errors import NotFound, Unavailable, reason_of, retry_after_s_of, status_of, violations_of
+from chassis.server import start
+from gateway.__main__ import open_gateway
+from gateway.config import GatewayConfig
+from gateway.servicer import SERVICE
+from tests.servers.peers import Peers
+
+LIBRARY = "libraries/shop"
+OAK = f"{LIBRARY}/backgrounds/oak"
+
+
+@pytest.fixture
+async def peers() -> AsyncIterator[Peers]:
+    running = Peers()
+    await running.start()
+    yield running
+    await running.stop_all()
+
+
+@pytest.fixture
+async def stub(peers: Peers, tmp_path: Path) -> AsyncIterator[Any]:
+    config = GatewayConfig(
+        port=0,
+        assets_url=str(tmp_path / "assets"),
+        captioner_target=peers.targets["captioner"],
+        generator_target=peers.targets["generator"],
+        ranker_target=peers.targets["ranker"],
+        import_deadline_s=5,
+    )
+    async with (
+        open_gateway(config) as application,
+        start(config, application) as server,
+        open_channel(f"127.0.0.1:{server.port}", SERVICE) as channel,
+    ):
+        yield gateway_pb2_grpc.GatewayServiceStub(channel)
+
+
+def item(background_id: str, image: bytes = b"picture", **fields: Any) -> pb.ImportBackgroundsRequest:
+    return pb.ImportBackgroundsRequest(name=f"{LIBRARY}/backgrounds/{background_id}", image=image, **fields)
+
+
+async def import_(stub: Any, items: Iterable[pb.ImportBackgroundsRequest]) -> dict[str, pb.ImportBackgroundsResponse]:
+    outcomes = [outcome async for outcome in stub.ImportBackgrounds(iter(list(items)))]
+    return {outcome.name.rsplit("/", 1)[-1]: outcome for outcome in outcomes}
+
+
+def recommend(stub: Any, timeout: float = 10, **fields: Any) -> Any:
+    return stub.Recommend(pb.RecommendRequest(parent=LIBRARY, image=b"photo", **fields), timeout=timeout)
+
+
+async def error_of(call: Any) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    return raised.value
+
+
+async def test_a_recommendation_tells_all_that_led_to_it(stub: Any) -> None:
+    await import_(stub, [item("oak", title="An oak table", keywords=["oak", "kitchen"])])
+    response = await recommend(stub)
+    assert [(each.category, each.labels[0].name) for each in response.features] == [
+        ("object_type", "mug"),
+        ("color", "white"),
+        ("mood", "calm"),
+    ]
+    assert [each.verdict for each in response.candidates] == [pb.VERDICT_USED] * 3
+    [best] = response.recommendations
+    assert best.background.name == OAK
+    assert best.reason == "Close match for “scene 0”; both are calm; white stands out from brown."
+    assert {each.stage for each in response.stages} == {"features", "captions", "grounding", "ranking"}
+    models = response.models
+    assert (models.image_text, models.language, models.sentence_embedding) == ("tiny-clip", "tiny-llm", "tiny-minilm")
+    assert not response.degraded
+
+
+async def test_what_the_photo_does_not_support_is_dropped(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    peers.captioner.scores = {"caption 1": 0.1}
+    response = await recommend(stub)
+    verdicts = {each.caption: each.verdict for each in response.candidates}
+    assert verdicts["caption 1"] == pb.VERDICT_DROPPED
+    assert [text.text for text in peers.ranker.ranked[-1].texts] == ["scene 0", "scene 2"]
+
+
+async def test_when_nothing_written_is_supported_a_template_speaks(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    peers.captioner.scores = {f"caption {number}": -0.5 for number in range(3)}
+    response = await recommend(stub)
+    assert [each.reason for each in response.degraded] == ["NONE_GROUNDED"]
+    assert response.candidates[0].caption == "A white mug with a calm mood."
+    assert len(response.recommendations) == 1
+
+
+async def test_a_dead_generator_degrades_the_answer(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    await peers.stop("generator")
+    response = await recommend(stub)
+    [degraded] = response.degraded
+    assert (degraded.stage, degraded.reason) == ("captions", "GENERATOR_UNAVAILABLE")
+    assert len(response.recommendations) == 1
+
+
+async def test_a_generator_without_its_language_model_says_so(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    peers.generator.trouble.error = Unavailable("the language model does not answer")
+    response = await recommend(stub)
+    assert "the language model does not answer" in response.degraded[0].message
+
+
+async def test_a_hung_generator_leaves_time_for_an_answer(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    peers.generator.trouble.hangs = True
+    response = await recommend(stub, timeout=2)
+    assert response.degraded[0].reason == "GENERATOR_TIMEOUT"
+    assert len(response.recommendations) == 1
+
+
+async def test_captions_that_cannot_be_checked_are_used_and_said_to_be(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    peers.captioner.score_trouble.error = Unavailable("busy")
+    response = await recommend(stub)
+    assert [each.stage for each in response.degraded] == ["grounding"]
+    assert {each.verdict for each in response.candidates} == {pb.VERDICT_USED}
+
+
+async def test_a_photo_of_which_nothing_is_sure_costs_no_language_model(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    calls = peers.generator.calls
+    peers.captioner.sure = False
+    response = await recommend(stub)
+    assert [each.reason for each in response.degraded] == ["NO_SURE_FEATURES"]
+    assert peers.generator.calls == calls
+
+
+@pytest.mark.parametrize("name", ["captioner", "ranker"])
+async def test_a_dead_peer_is_a_clear_error(stub: Any, peers: Peers, name: str) -> None:
+    await import_(stub, [item("oak")])
+    await peers.stop(name)
+    status = status_of(await error_of(recommend(stub)))
+    assert reason_of(status) == f"{name.upper()}_UNAVAILABLE"
+    assert retry_after_s_of(status) == 1
+    assert name in status.message
+
+
+async def test_a_hung_captioner_ends_with_the_deadline(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    peers.captioner.trouble.hangs = True
+    error = await error_of(recommend(stub, timeout=1))
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    peers.captioner.trouble.hangs = False
+    assert len((await recommend(stub)).recommendations) == 1
+
+
+async def test_a_bad_photo_is_named_by_its_field(stub: Any) -> None:
+    await import_(stub, [item("oak")])
+    error = await error_of(stub.Recommend(pb.RecommendRequest(parent=LIBRARY, image=b"not a photo")))
+    [violation] = violations_of(status_of(error))
+    assert (violation.field, violation.description) == ("image", "is not an image; send a JPEG")
+
+
+@pytest.mark.parametrize("limit", [0, 10_000])
+async def test_a_limit_out_of_range_is_refused(stub: Any, limit: int) -> None:
+    error = await error_of(recommend(stub, limit=limit))
+    assert [each.field for each in violations_of(status_of(error))] == ["limit"]
+
+
+async def test_an_unknown_library_is_told_before_any_work(stub: Any, peers: Peers) -> None:
+    error = await error_of(recommend(stub))
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+    assert peers.generator.calls == 0
+
+
+async def test_filters_reach_the_ranker(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    await recommend(stub, filters=[pb.Filter(key="mood", any_of=["calm"], exclude=True)])
+    [sent] = peers.ranker.ranked[-1].filters
+    assert (sent.key, list(sent.any_of), sent.exclude) == ("mood", ["calm"], True)
+
+
+async def test_an_imported_background_can_be_read_back(stub: Any) -> None:
+    outcomes = await import_(stub, [item("oak", title="An oak table", keywords=["oak", "kitchen"])])
+    assert outcomes["oak"].outcome == pb.OUTCOME_CREATED
+    background = (await stub.GetBackground(pb.GetBackgroundRequest(name=OAK))).background
+    assert background.sha256 == outcomes["oak"].background.sha256
+    assert (background.title, list(background.keywords)) == ("An oak table", ["oak", "kitchen"])
+    assert [(each.text, each.source) for each in background.captions] == [
+        ("caption 0", pb.CAPTION_SOURCE_GENERATED),
+        ("An oak table", pb.CAPTION_SOURCE_GIVEN),
+        ("oak, kitchen", pb.CAPTION_SOURCE_GIVEN),
+    ]
+    assert (background.width, background.height, background.size_bytes) == (1200, 900, 7)
+    image = await stub.GetBackgroundImage(pb.GetBackgroundImageRequest(name=OAK))
+    assert (image.image, image.content_type) == (b"picture", "image/jpeg")
+    listed = (await stub.ListBackgrounds(pb.ListBackgroundsRequest(parent=LIBRARY))).backgrounds
+    assert [each.name for each in listed] == [OAK]
+
+
+async def test_attributes_are_what_filters_can_use(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak", keywords=["kitchen"])])
+    attributes = {each.key: list(each.values) for each in peers.ranker.stored[OAK].attributes}
+    assert attributes["surface"] == ["oak table"]
+    assert attributes["keyword"] == ["kitchen"]
+    assert attributes["orientation"] == ["landscape"]
+
+
+async def test_importing_again_skips_what_is_unchanged(stub: Any) -> None:
+    await import_(stub, [item("oak"), item("sand"), item("moss")])
+    again = await import_(
+        stub, [item("oak"), item("sand", image=b"new picture"), item("moss", title="Moss"), item("slate")]
+    )
+    assert {name: outcome.outcome for name, outcome in again.items()} == {
+        "oak": pb.OUTCOME_UNCHANGED,
+        "sand": pb.OUTCOME_UPDATED,
+        "moss": pb.OUTCOME_UPDATED,
+        "slate": pb.OUTCOME_CREATED,
+    }
+    forced = await import_(stub, [item("oak", force=True)])
+    assert forced["oak"].outcome == pb.OUTCOME_UPDATED
+
+
+async def test_a_replaced_picture_is_the_one_that_is_served(stub: Any, tmp_path: Path) -> None:
+    await import_(stub, [item("oak")])
+    await import_(stub, [item("oak", image=b"new picture")])
+    assert (await stub.GetBackgroundImage(pb.GetBackgroundImageRequest(name=OAK))).image == b"new picture"
+    assert len([path for path in (tmp_path / "assets").rglob("*") if path.is_file()]) == 1
+
+
+async def test_one_bad_item_fails_alone(stub: Any) -> None:
+    outcomes = await import_(
+        stub,
+        [item("oak"), item("empty", image=b""), item("text", image=b"not a photo"), item("Bad Name"), item("sand")],
+    )
+    failed = {name: outcome.error for name, outcome in outcomes.items() if outcome.outcome == pb.OUTCOME_FAILED}
+    assert set(failed) == {"empty", "text", "Bad Name"}
+    assert {violations_of(error)[0].field for error in failed.values()} == {"image", "name"}
+    assert outcomes["sand"].outcome == pb.OUTCOME_CREATED
+
+
+async def test_an_import_without_the_generator_is_marked_degraded(stub: Any, peers: Peers) -> None:
+    await peers.stop("generator")
+    background = (await import_(stub, [item("oak")]))["oak"].background
+    assert background.captions[0].source == pb.CAPTION_SOURCE_TEMPLATE
+    assert background.captions[0].text == "An oak table, brown tones, calm mood."
+    assert [each.reason for each in background.degraded] == ["GENERATOR_UNAVAILABLE"]
+
+
+async def test_a_ranker_that_dies_during_an_import_fails_the_items_not_the_stream(stub: Any, peers: Peers) -> None:
+    outcomes = await import_(stub, [item("oak")])
+    peers.ranker.trouble.error = NotFound("gone wrong")
+    await peers.stop("ranker")
+    outcomes = await import_(stub, [item("sand"), item("moss")])
+    assert [reason_of(each.error) for each in outcomes.values()] == ["RANKER_UNAVAILABLE"] * 2
+
+
+async def test_outcomes_come_as_they_are_done(stub: Any, peers: Peers) -> None:
+    """A stream whose sender waits for the first outcome before it sends the second item goes on."""
+    call = stub.ImportBackgrounds()
+    for background_id in ("oak", "sand"):
+        await call.write(item(background_id))
+        async with asyncio.timeout(5):
+            assert (await call.read()).name.endswith(background_id)
+    await call.done_writing()
+
+
+async def test_a_deleted_background_and_its_picture_are_gone(stub: Any, tmp_path: Path) -> None:
+    await import_(stub, [item("oak")])
+    await stub.DeleteBackground(pb.DeleteBackgroundRequest(name=OAK))
+    for call in (
+        stub.GetBackground(pb.GetBackgroundRequest(name=OAK)),
+        stub.GetBackgroundImage(pb.GetBackgroundImageRequest(name=OAK)),
+        stub.DeleteBackground(pb.DeleteBackgroundRequest(name=OAK)),
+    ):
+        assert (await error_of(call)).code() is grpc.StatusCode.NOT_FOUND
+    assert not [path for path in (tmp_path / "assets").rglob("*") if path.is_file()]
+
+
+async def test_a_picture_that_was_lost_says_how_to_mend_it(stub: Any, tmp_path: Path) -> None:
+    await import_(stub, [item("oak")])
+    for path in (tmp_path / "assets").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    error = await error_of(stub.GetBackgroundImage(pb.GetBackgroundImageRequest(name=OAK)))
+    assert reason_of(status_of(error)) == "PICTURE_NOT_FOUND"
+    assert "import it again" in (error.details() or "")

@@ -1,0 +1,1 @@
+"""Tiny real services for tests, some of them bad or slow."""

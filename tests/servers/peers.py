@@ -1,0 +1,169 @@
+"""A captioner, a generator and a ranker that can be told to fail: real gRPC servers around a few lines each."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+from backdrop.captioner.v1 import captioner_pb2, captioner_pb2_grpc
+from backdrop.generator.v1 import generator_pb2, generator_pb2_grpc
+from backdrop.ranker.v1 import ranker_pb2, ranker_pb2_grpc
+from chassis.config import ServerConfig
+from chassis.errors import BackdropError, InvalidArgument, NotFound
+from chassis.server import Application, RunningServer, start
+
+MODEL = "tiny-clip"
+
+
+class Trouble:
+    """What a service does before it answers: nothing, raise, or hang."""
+
+    def __init__(self) -> None:
+        self.error: BackdropError | None = None
+        self.hangs = False
+
+    async def happen(self) -> None:
+        if self.hangs:
+            await asyncio.sleep(60)
+        if self.error:
+            raise self.error
+
+
+class TinyCaptioner(captioner_pb2_grpc.CaptionerServiceServicer):
+    """Sees a mug in everything; a text's score is set by `scores`, 0.5 otherwise."""
+
+    def __init__(self) -> None:
+        self.trouble = Trouble()
+        self.score_trouble = Trouble()
+        self.scores: dict[str, float] = {}
+        self.sure = True
+
+    async def ExtractFeatures(self, request: Any, context: Any) -> captioner_pb2.ExtractFeaturesResponse:
+        await self.trouble.happen()
+        if request.image == b"not a photo":
+            raise InvalidArgument.of("image", "is not an image; send a JPEG")
+        labels = (
+            {"object_type": "mug", "color": "white", "mood": "calm"}
+            if request.taxonomy == "product"
+            else {"surface": "oak table", "color": "brown", "mood": "calm"}
+        )
+        return captioner_pb2.ExtractFeaturesResponse(
+            features=[self._feature(category, name) for category, name in labels.items()],
+            embedding=captioner_pb2.Embedding(values=[1.0, 0.0], model=MODEL),
+            model=MODEL,
+            image_width=1200,
+            image_height=900,
+            content_type="image/jpeg",
+        )
+
+    async def ScoreTexts(self, request: Any, context: Any) -> captioner_pb2.ScoreTextsResponse:
+        await self.score_trouble.happen()
+        return captioner_pb2.ScoreTextsResponse(scores=[self.scores.get(text, 0.5) for text in request.texts])
+
+    def _feature(self, category: str, name: str) -> captioner_pb2.Feature:
+        labels = [captioner_pb2.Label(name=name, confidence=0.9, margin=0.5)] if self.sure else []
+        return captioner_pb2.Feature(category=category, labels=labels, unsure=not self.sure)
+
+
+class TinyGenerator(generator_pb2_grpc.GeneratorServiceServicer):
+    """Writes numbered captions, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.trouble = Trouble()
+        self.calls = 0
+
+    async def WriteCaptions(self, request: Any, context: Any) -> generator_pb2.WriteCaptionsResponse:
+        self.calls += 1
+        await self.trouble.happen()
+        candidates = [
+            generator_pb2.Candidate(caption=f"caption {number}", scene=f"scene {number}")
+            for number in range(request.candidate_count)
+        ]
+        return generator_pb2.WriteCaptionsResponse(candidates=candidates, model="tiny-llm", prompt_version="1")
+
+
+class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
+    """Keeps backgrounds in a dictionary; ranks them in the order of their names."""
+
+    def __init__(self) -> None:
+        self.trouble = Trouble()
+        self.stored: dict[str, ranker_pb2.Background] = {}
+        self.ranked: list[ranker_pb2.RankBackgroundsRequest] = []
+
+    async def UpsertBackgrounds(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:
+        async for request in request_iterator:
+            await self.trouble.happen()
+            created = request.background.name not in self.stored
+            self.stored[request.background.name] = request.background
+            yield ranker_pb2.UpsertBackgroundsResponse(name=request.background.name, created=created)
+
+    async def GetBackground(self, request: Any, context: Any) -> ranker_pb2.GetBackgroundResponse:
+        await self.trouble.happen()
+        return ranker_pb2.GetBackgroundResponse(background=self._find(request.name))
+
+    async def ListBackgrounds(self, request: Any, context: Any) -> ranker_pb2.ListBackgroundsResponse:
+        await self.trouble.happen()
+        return ranker_pb2.ListBackgroundsResponse(backgrounds=self._library(request.parent))
+
+    async def DeleteBackground(self, request: Any, context: Any) -> ranker_pb2.DeleteBackgroundResponse:
+        self._find(request.name)
+        del self.stored[request.name]
+        return ranker_pb2.DeleteBackgroundResponse()
+
+    async def RankBackgrounds(self, request: Any, context: Any) -> ranker_pb2.RankBackgroundsResponse:
+        await self.trouble.happen()
+        self.ranked.append(request)
+        hits = [
+            ranker_pb2.Hit(background=each, score=0.7, matched_text=request.texts[0].text, matched_caption="oak")
+            for each in self._library(request.parent)[: request.limit]
+        ]
+        return ranker_pb2.RankBackgroundsResponse(hits=hits, model="tiny-minilm")
+
+    def _find(self, name: str) -> ranker_pb2.Background:
+        if name not in self.stored:
+            raise NotFound(f"{name} does not exist.")
+        return self.stored[name]
+
+    def _library(self, parent: str) -> list[ranker_pb2.Background]:
+        found = [self.stored[name] for name in sorted(self.stored) if name.startswith(parent + "/")]
+        if not found:
+            raise NotFound(f"{parent} holds no background.")
+        return found
+
+
+class Peers:
+    """The three services, each on a free port, each of which can be stopped alone."""
+
+    def __init__(self) -> None:
+        self.captioner = TinyCaptioner()
+        self.generator = TinyGenerator()
+        self.ranker = TinyRanker()
+        self.targets: dict[str, str] = {}
+        self._running: dict[str, AsyncExitStack] = {}
+
+    async def start(self) -> None:
+        """Starts all three."""
+        await self._start(
+            "captioner", captioner_pb2, self.captioner, captioner_pb2_grpc.add_CaptionerServiceServicer_to_server
+        )
+        await self._start(
+            "generator", generator_pb2, self.generator, generator_pb2_grpc.add_GeneratorServiceServicer_to_server
+        )
+        await self._start("ranker", ranker_pb2, self.ranker, ranker_pb2_grpc.add_RankerServiceServicer_to_server)
+
+    async def stop(self, name: str) -> None:
+        """Stops one of them."""
+        await self._running.pop(name).aclose()
+
+    async def stop_all(self) -> None:
+        """Stops those that still run."""
+        for name in list(self._running):
+            await self.stop(name)
+
+    async def _start(self, name: str, pb: Any, servicer: Any, add: Callable[[Any, Any], None]) -> None:
+        service = next(iter(pb.DESCRIPTOR.services_by_name.values())).full_name
+        application = Application({service: lambda server: add(servicer, server)})
+        stack = self._running[name] = AsyncExitStack()
+        config = ServerConfig(drain_s=0, health_interval_s=0.05)
+        server: RunningServer = await stack.enter_async_context(start(config, application))
+        self.targets[name] = f"127.0.0.1:{server.port}"
