@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos protos-check eval bench up down samples clean
+.PHONY: help setup demo test lint protos protos-check env-example eval bench up down samples clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -57,9 +57,10 @@ test: $(READY) ## All tests
 lint: $(READY) protos-check ## All static checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy chassis gateway services benchmarks
+	$(BIN)/mypy chassis gateway services benchmarks deploy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/shellcheck .ci/run
 
 protos: $(READY) ## Write gen/ anew from protos/
@@ -80,6 +81,9 @@ protos-check: $(READY) ## The contracts are linted, gen/ is up to date, and noth
 		tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; git archive "$(AGAINST)" protos buf.yaml | tar -x -C "$$tmp"; \
 		echo "buf breaking --against $(AGAINST)"; $(BIN)/buf breaking --against "$$tmp"; \
 	else echo "No earlier contract to compare with."; fi
+
+env-example: $(READY) ## Write .env.example anew
+	$(BIN)/python -m deploy.env_example
 
 eval: $(READY) ## How well the samples are ranked: nDCG@10 and recall@5
 	$(BIN)/python -m benchmarks.relevance

@@ -3,16 +3,16 @@
 import os
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 from dotenv import dotenv_values
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from chassis.probe import is_serving
 from gateway.cli.console import fail, out, stderr, stdout
 from gateway.cli.supervision import Supervisor
 
@@ -120,7 +120,7 @@ def _wait_until_healthy(supervisor: Supervisor, deadline: float, port: int) -> N
             _fail_for_the_dead(supervisor)
             if time.monotonic() > deadline:
                 fail("Not healthy in time: " + ", ".join(server.name for server in waiting), f"See {supervisor.logs}")
-            waiting = [server for server in waiting if not _is_healthy(port + server.offset)]
+            waiting = [server for server in waiting if not is_serving(f"127.0.0.1:{port + server.offset}")]
             time.sleep(POLL_S)
 
 
@@ -130,13 +130,6 @@ def _fail_for_the_dead(supervisor: Supervisor) -> None:
             fail(f"The {process.name} did not start.", *supervisor.last_lines(process.name))
 
 
-def _is_healthy(port: int) -> bool:
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, suppress(grpc.RpcError):
-        response = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
-        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
-    return False
-
-
 def _print_addresses(supervisor: Supervisor, servers: tuple[Server, ...], port: int) -> None:
     pids = {process.name: process.pid for process in supervisor.processes()}
     table = Table("server", "listens on", "process", box=None, pad_edge=False)
@@ -144,3 +137,14 @@ def _print_addresses(supervisor: Supervisor, servers: tuple[Server, ...], port: 
         protocol = "http" if server is LLM else "grpc"
         table.add_row(server.name, f"{protocol}://127.0.0.1:{port + server.offset}", str(pids[server.name]))
     stdout.print(table)
+
+
+@contextmanager
+def running(data: Path, port: int, timeout_s: float = 180) -> Iterator[Supervisor]:
+    """All servers for the time of the `with`: for benchmarks and end-to-end tests."""
+    up(data, port, timeout_s)
+    supervisor = Supervisor(data.absolute())
+    try:
+        yield supervisor
+    finally:
+        supervisor.stop()

@@ -1,0 +1,1 @@
+"""Measurements: how good the ranking is, and what a recommendation costs. Results stand in docs/performance.md."""

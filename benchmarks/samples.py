@@ -1,0 +1,52 @@
+"""The sample library and products, and a stack of servers that holds them."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from backdrop.gateway.v1 import gateway_pb2_grpc
+from gateway.cli import importing, stack
+from gateway.cli.client import connect
+from gateway.cli.supervision import Supervisor
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+LIBRARY = SAMPLES / "library"
+PRODUCTS = SAMPLES / "products"
+PORT = 50150
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Running servers with the samples imported."""
+
+    stub: gateway_pb2_grpc.GatewayServiceStub
+    supervisor: Supervisor
+
+    def import_samples(self, library: str, *, use_manifest: bool) -> None:
+        """Imports the sample library under the id `library`."""
+        importing.run(self.stub, LIBRARY, library, None, use_manifest=use_manifest, force=False)
+
+
+@contextmanager
+def running_stack() -> Iterator[Stack]:
+    """Fresh servers in a folder of their own, gone afterwards."""
+    with (
+        tempfile.TemporaryDirectory(prefix="backdrop-") as folder,
+        stack.running(Path(folder), PORT) as supervisor,
+        connect(f"127.0.0.1:{PORT}") as stub,
+    ):
+        yield Stack(stub, supervisor)
+
+
+def read_grades() -> dict[str, dict[str, int]]:
+    """By product file, the grade 0 to 3 of each background id."""
+    lines = (SAMPLES / "relevance.jsonl").read_text().splitlines()
+    return {row["product"]: row["grades"] for row in map(json.loads, lines)}
+
+
+def read_products() -> list[dict[str, object]]:
+    """The lines of products.jsonl: file, object type, acceptable labels."""
+    return [json.loads(line) for line in (PRODUCTS / "products.jsonl").read_text().splitlines()]

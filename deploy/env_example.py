@@ -1,0 +1,43 @@
+"""Writes `.env.example`: every setting of every service, with its default and what it is for (`make env-example`)."""
+
+import textwrap
+from pathlib import Path
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from chassis.config import ServerConfig, env_name
+from gateway.config import GatewayConfig
+from services.captioner.config import CaptionerConfig
+from services.generator.config import GeneratorConfig
+from services.ranker.config import RankerConfig
+
+PATH = Path(__file__).parent.parent / ".env.example"
+
+HEADER = """\
+# Every setting of Backdrop with its default. Copy this file to .env and take the # off what you change; the
+# environment overrules the file. Written by `make env-example` from the services' config.py.
+"""
+
+
+def render() -> str:
+    """The whole file."""
+    sections = [_section(each) for each in (GatewayConfig, CaptionerConfig, GeneratorConfig, RankerConfig)]
+    return "\n".join([HEADER, *sections])
+
+
+def _section(config_class: type[ServerConfig]) -> str:
+    title = (config_class.__doc__ or "").splitlines()[0]
+    settings = (_setting(env_name(config_class, name), each) for name, each in config_class.model_fields.items())
+    return "\n".join([f"# ---- {title}", "", *settings])
+
+
+def _setting(name: str, field: FieldInfo) -> str:
+    comment = textwrap.indent(textwrap.fill(" ".join((field.description or "").split()), 116), "# ")
+    default = field.get_default(call_default_factory=True)
+    value = "" if default is None or isinstance(default, SecretStr) else str(default)
+    return f"{comment}\n#{name}={value}\n"
+
+
+if __name__ == "__main__":
+    PATH.write_text(render())
