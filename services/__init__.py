@@ -1,0 +1,1 @@
+"""The servers behind the gateway. They share the contracts and the chassis, and never import each other."""

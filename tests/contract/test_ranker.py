@@ -1,0 +1,282 @@
+"""The ranker as a real server: its contract, with a small model and the embedded store."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import grpc
+import pytest
+
+from backdrop.ranker.v1 import ranker_pb2 as pb
+from backdrop.ranker.v1 import ranker_pb2_grpc
+from chassis import errors, server
+from services.ranker.catalog import Catalog
+from services.ranker.config import RankerConfig
+from services.ranker.edge_store import open_edge_store
+from services.ranker.servicer import SERVICE_NAME, RankerServicer
+from services.ranker.text_embedding import TextEmbedder
+from tests.unit.services.ranker.fakes import WordCounter
+
+# The class is in the type stubs only.
+Ranker: TypeAlias = "ranker_pb2_grpc.RankerServiceAsyncStub"
+
+
+@pytest.fixture
+async def ranker(tmp_path: Path) -> AsyncIterator[Ranker]:
+    encoder = WordCounter()
+    with TextEmbedder(encoder, cache_size=1000) as embedder:
+        async with open_edge_store(tmp_path / "store", encoder.space) as store:
+            servicer = RankerServicer(Catalog(embedder, store))
+            application = server.Application(
+                services={SERVICE_NAME: lambda to: ranker_pb2_grpc.add_RankerServiceServicer_to_server(servicer, to)},
+                checks={"store": store.check},
+            )
+            async with (
+                server.start(RankerConfig(port=0), application) as running,
+                grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as channel,
+            ):
+                yield ranker_pb2_grpc.RankerServiceStub(channel)
+
+
+def a_background(name: str, *captions: str, **attributes: str) -> pb.Background:
+    library, identifier = name.split("/")
+    return pb.Background(
+        name=f"libraries/{library}/backgrounds/{identifier}",
+        captions=captions or ["a wooden table"],
+        attributes=[pb.Attribute(key=key, values=value.split()) for key, value in attributes.items()],
+    )
+
+
+async def upsert(ranker: Ranker, *backgrounds: pb.Background) -> list[pb.UpsertBackgroundsResponse]:
+    requests = (pb.UpsertBackgroundsRequest(background=each) for each in backgrounds)
+    return [response async for response in ranker.UpsertBackgrounds(requests)]
+
+
+def rank_request(
+    *texts: str, library: str = "shop", filters: Iterable[pb.Filter] = (), limit: int = 10
+) -> pb.RankBackgroundsRequest:
+    weighted = [pb.WeightedText(text=text, weight=1) for text in texts]
+    return pb.RankBackgroundsRequest(parent=f"libraries/{library}", texts=weighted, filters=filters, limit=limit)
+
+
+def names(hits: Iterable[pb.Hit]) -> list[str]:
+    return [hit.background.name.rpartition("/")[2] for hit in hits]
+
+
+async def failure(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code(), errors.reason_of(errors.status_of(caught.value))
+
+
+async def test_a_background_is_given_back_as_it_was_stored(ranker: Ranker) -> None:
+    stored = a_background("shop/oak", "an oak table", "morning light", surface="oak wood", mood="calm")
+    stored.metadata.update({"sku": "7", "prices": [1, 2.5], "nested": {"nothing": None, "yes": True}})
+    await upsert(ranker, stored)
+
+    read = (await ranker.GetBackground(pb.GetBackgroundRequest(name=stored.name))).background
+
+    assert read.update_time.seconds > 0
+    read.ClearField("update_time")
+    assert read == stored
+
+
+async def test_each_upsert_is_answered_in_order_and_a_refused_one_does_not_end_the_stream(
+    ranker: Ranker,
+) -> None:
+    twice = a_background("shop/twice", mood="calm")
+    twice.attributes.append(pb.Attribute(key="mood", values=["loud"]))
+    infinite = a_background("shop/infinite")
+    infinite.metadata.update({"price": float("inf")})
+
+    responses = await upsert(
+        ranker,
+        a_background("shop/a"),
+        a_background("shop/Not An Id"),
+        twice,
+        infinite,
+        pb.Background(name="libraries/shop/backgrounds/no-captions"),
+        a_background("shop/b"),
+        a_background("shop/a"),
+    )
+
+    identifiers = [response.name.rpartition("/")[2] for response in responses]
+    assert identifiers == ["a", "Not An Id", "twice", "infinite", "no-captions", "b", "a"]
+    assert [response.created for response in responses] == [True, False, False, False, False, True, False]
+    assert [response.error.reason for response in responses] == ["", *["INVALID_ARGUMENT"] * 4, "", ""]
+    assert "background.name" in responses[1].error.message
+    assert "give each key once" in responses[2].error.message
+    assert "finite" in responses[3].error.message
+    assert "background.captions" in responses[4].error.message
+    listed = await ranker.ListBackgrounds(pb.ListBackgroundsRequest(parent="libraries/shop"))
+    assert len(listed.backgrounds) == 2
+
+
+async def test_a_lone_background_is_answered_while_the_stream_is_open(
+    ranker: Ranker,
+) -> None:
+    answered = asyncio.Event()
+
+    async def one_after_the_other() -> AsyncIterator[pb.UpsertBackgroundsRequest]:
+        for name in ("shop/a", "shop/b"):
+            yield pb.UpsertBackgroundsRequest(background=a_background(name))
+            await asyncio.wait_for(answered.wait(), timeout=30)
+            answered.clear()
+
+    async for response in ranker.UpsertBackgrounds(one_after_the_other()):
+        assert response.created
+        await ranker.GetBackground(pb.GetBackgroundRequest(name=response.name))
+        answered.set()
+
+
+async def test_an_import_that_is_broken_off_keeps_what_was_answered(ranker: Ranker) -> None:
+    async def endless() -> AsyncIterator[pb.UpsertBackgroundsRequest]:
+        for number in itertools.count():
+            yield pb.UpsertBackgroundsRequest(background=a_background(f"shop/b{number}"))
+
+    call = ranker.UpsertBackgrounds(endless())
+    answered = [await anext(aiter(call)) for _ in range(20)]
+    call.cancel()
+
+    for response in answered:
+        await ranker.GetBackground(pb.GetBackgroundRequest(name=response.name))
+
+
+async def test_imports_beside_each_other_do_not_mix(ranker: Ranker) -> None:
+    libraries = ("one", "two", "three")
+    await asyncio.gather(
+        *(upsert(ranker, *(a_background(f"{library}/b{n}", library) for n in range(50))) for library in libraries)
+    )
+
+    for library in libraries:
+        response = await ranker.RankBackgrounds(rank_request(library, library=library, limit=100))
+        assert len(response.hits) == 50
+        assert {hit.matched_caption for hit in response.hits} == {library}
+
+
+async def test_the_last_of_several_with_one_name_stays(ranker: Ranker) -> None:
+    await upsert(ranker, *(a_background("shop/a", f"caption {number}") for number in range(40)))
+
+    read = await ranker.GetBackground(pb.GetBackgroundRequest(name="libraries/shop/backgrounds/a"))
+
+    assert list(read.background.captions) == ["caption 39"]
+
+
+async def test_the_nearest_background_comes_first_with_its_reason(
+    ranker: Ranker,
+) -> None:
+    await upsert(
+        ranker,
+        a_background("shop/kitchen", "morning in a kitchen", "oak table"),
+        a_background("shop/beach", "sand and sea", "blue sky"),
+    )
+
+    response = await ranker.RankBackgrounds(rank_request("oak table", "a bright kitchen"))
+
+    assert response.model == "word-counter"
+    assert names(response.hits) == ["kitchen", "beach"]
+    best = response.hits[0]
+    assert (best.matched_text, best.matched_caption) == ("oak table", "oak table")
+    assert [part.caption for part in best.parts] == ["oak table", "morning in a kitchen"]
+    assert best.parts[0].similarity == pytest.approx(1, abs=1e-5)
+    assert best.score == pytest.approx(sum(part.weight * part.similarity for part in best.parts), abs=1e-5)
+
+
+async def test_weights_decide_between_texts(ranker: Ranker) -> None:
+    await upsert(ranker, a_background("shop/oak", "oak"), a_background("shop/sea", "sea"))
+    request = rank_request("oak", "sea")
+
+    request.texts[0].weight = 3
+    assert names((await ranker.RankBackgrounds(request)).hits) == ["oak", "sea"]
+    request.texts[1].weight = 9
+    response = await ranker.RankBackgrounds(request)
+
+    assert names(response.hits) == ["sea", "oak"]
+    assert [hit.score for hit in response.hits] == pytest.approx([0.75, 0.25], abs=1e-5)
+
+
+async def test_filters_and_limit_narrow_the_hits(ranker: Ranker) -> None:
+    await upsert(
+        ranker,
+        a_background("shop/oak", surface="wood", mood="calm"),
+        a_background("shop/pine", surface="wood", mood="loud"),
+        a_background("shop/marble", surface="stone", mood="calm"),
+    )
+    wood = pb.Filter(key="surface", any_of=["wood"])
+    not_loud = pb.Filter(key="mood", any_of=["loud"], exclude=True)
+    metal = pb.Filter(key="surface", any_of=["metal"])
+
+    assert names((await ranker.RankBackgrounds(rank_request("table", filters=[wood, not_loud]))).hits) == ["oak"]
+    assert len((await ranker.RankBackgrounds(rank_request("table", limit=2))).hits) == 2
+    assert names((await ranker.RankBackgrounds(rank_request("table", filters=[metal]))).hits) == []
+
+
+async def test_no_call_reads_another_library(ranker: Ranker) -> None:
+    await upsert(ranker, a_background("one/a", "oak"), a_background("two/b", "oak"))
+
+    assert names((await ranker.RankBackgrounds(rank_request("oak", library="one"))).hits) == ["a"]
+    listed = await ranker.ListBackgrounds(pb.ListBackgroundsRequest(parent="libraries/two"))
+    assert [each.name for each in listed.backgrounds] == ["libraries/two/backgrounds/b"]
+
+
+async def test_pages_hold_each_background_once(ranker: Ranker) -> None:
+    await upsert(ranker, *(a_background(f"shop/b{number}") for number in range(23)))
+
+    request = pb.ListBackgroundsRequest(parent="libraries/shop", page_size=10)
+    pages = [await ranker.ListBackgrounds(request)]
+    while pages[-1].next_page_token:
+        request.page_token = pages[-1].next_page_token
+        pages.append(await ranker.ListBackgrounds(request))
+
+    assert [len(page.backgrounds) for page in pages] == [10, 10, 3]
+    assert len({each.name for page in pages for each in page.backgrounds}) == 23
+
+
+async def test_a_page_is_of_100_unless_asked_otherwise(ranker: Ranker) -> None:
+    await upsert(ranker, *(a_background(f"shop/b{number}") for number in range(101)))
+
+    page = await ranker.ListBackgrounds(pb.ListBackgroundsRequest(parent="libraries/shop"))
+
+    assert len(page.backgrounds) == 100
+    assert page.next_page_token
+
+
+@pytest.mark.parametrize("token", ["garbage", "not base64!", "AAAA", "ü", "A" * 28])
+async def test_a_page_token_that_was_never_given_is_refused(ranker: Ranker, token: str) -> None:
+    await upsert(ranker, a_background("shop/a"))
+    request = pb.ListBackgroundsRequest(parent="libraries/shop", page_token=token)
+
+    assert await failure(ranker.ListBackgrounds(request)) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+
+
+async def test_a_page_token_of_another_library_is_refused(ranker: Ranker) -> None:
+    await upsert(ranker, *(a_background(name) for name in ("one/a", "one/b", "two/a", "two/b")))
+    page = await ranker.ListBackgrounds(pb.ListBackgroundsRequest(parent="libraries/one", page_size=1))
+    request = pb.ListBackgroundsRequest(parent="libraries/two", page_token=page.next_page_token)
+
+    assert (await failure(ranker.ListBackgrounds(request)))[0] == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_deleted_background_is_gone_and_with_the_last_one_the_library(
+    ranker: Ranker,
+) -> None:
+    await upsert(ranker, a_background("shop/a"))
+    delete = pb.DeleteBackgroundRequest(name="libraries/shop/backgrounds/a")
+
+    await ranker.DeleteBackground(delete)
+
+    missing = (grpc.StatusCode.NOT_FOUND, "BACKGROUND_NOT_FOUND")
+    assert await failure(ranker.DeleteBackground(delete)) == missing
+    assert await failure(ranker.GetBackground(pb.GetBackgroundRequest(name=delete.name))) == missing
+    no_library = (grpc.StatusCode.NOT_FOUND, "LIBRARY_NOT_FOUND")
+    assert await failure(ranker.RankBackgrounds(rank_request("oak"))) == no_library
+    assert await failure(ranker.ListBackgrounds(pb.ListBackgroundsRequest(parent="libraries/shop"))) == no_library
+
+
+@pytest.mark.parametrize("limit", [0, -1, 101, 10_000])
+async def test_a_limit_out_of_range_is_refused(ranker: Ranker, limit: int) -> None:
+    assert (await failure(ranker.RankBackgrounds(rank_request("oak", limit=limit))))[0] == (
+        grpc.StatusCode.INVALID_ARGUMENT
+    )
