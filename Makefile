@@ -8,7 +8,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-DEMO_PRODUCTS := coffee-mug perfume-bottle soccer-ball
+DEMO_PRODUCTS := coffee-mug perfume soccer-ball
 PROTOS = $(shell find protos/backdrop -name '*.proto' | sort)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

@@ -48,7 +48,7 @@ def memory(stack: Stack) -> Table:
 
 def main() -> None:
     """Measures and prints."""
-    products = [str(product["file"]) for product in read_products()]
+    products = [product.file for product in read_products()]
     with running_stack() as stack:
         started = time.perf_counter()
         stack.import_samples("samples", use_manifest=True)

@@ -76,14 +76,12 @@ def object_types(responses: dict[str, pb.RecommendResponse]) -> Table:
     table = Table("product", "is", "read as", "right", box=None)
     right = 0
     for product in read_products():
-        response = responses[str(product["file"])]
-        read = [label.name for f in response.features if f.category == "object_type" for label in f.labels[:1]]
-        accepted = {str(product["object_type"]), *map(str, product["accept"])}  # type: ignore[call-overload]
-        is_right = bool(accepted.intersection(read))
+        features = responses[product.file].features
+        labels = (label.name for each in features if each.category == "object_type" for label in each.labels)
+        read = next(labels, "")
+        is_right = read in product.accepted
         right += is_right
-        table.add_row(
-            str(product["file"]), str(product["object_type"]), *(read or ["unsure"]), "yes" if is_right else "no"
-        )
+        table.add_row(product.file, product.type, read or "unsure", "yes" if is_right else "no")
     table.add_section()
     table.add_row("", "", "", f"{right} of {len(responses)}")
     return table

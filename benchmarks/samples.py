@@ -19,6 +19,15 @@ PORT = 50150
 
 
 @dataclass(frozen=True)
+class Product:
+    """A product photo: its file, what it shows, and the names that are right for it."""
+
+    file: str
+    type: str
+    accepted: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Stack:
     """Running servers with the samples imported."""
 
@@ -47,6 +56,7 @@ def read_grades() -> dict[str, dict[str, int]]:
     return {row["product"]: row["grades"] for row in map(json.loads, lines)}
 
 
-def read_products() -> list[dict[str, object]]:
-    """The lines of products.jsonl: file, object type, acceptable labels."""
-    return [json.loads(line) for line in (PRODUCTS / "products.jsonl").read_text().splitlines()]
+def read_products() -> list[Product]:
+    """The products, as products.jsonl describes them."""
+    rows = map(json.loads, (PRODUCTS / "products.jsonl").read_text().splitlines())
+    return [Product(row["file"], row["type"], frozenset([row["type"], *row["synonyms"]])) for row in rows]

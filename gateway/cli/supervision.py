@@ -53,9 +53,12 @@ class Supervisor:
     def is_running(self) -> bool:
         """A supervisord of this folder answers."""
         try:
-            return bool(self._rpc().supervisor.getPID())
+            self._rpc().supervisor.getPID()
         except OSError:
             return False
+        except xmlrpc.client.Fault:
+            pass  # It answers, but is shutting down.
+        return True
 
     def processes(self) -> list[Process]:
         """All processes with their present state."""

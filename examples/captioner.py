@@ -1,0 +1,24 @@
+"""ListTaxonomies, ExtractFeatures and ScoreTexts: what a photo shows, and how well a text describes it."""
+
+from pathlib import Path
+
+import grpc
+from addresses import CAPTIONER
+
+from backdrop.captioner.v1 import captioner_pb2 as pb
+from backdrop.captioner.v1 import captioner_pb2_grpc
+
+PHOTO = Path(__file__).parent.parent / "samples" / "products" / "coffee-mug.jpg"
+
+with grpc.insecure_channel(CAPTIONER) as channel:
+    stub = captioner_pb2_grpc.CaptionerServiceStub(channel)
+    for taxonomy in stub.ListTaxonomies(pb.ListTaxonomiesRequest()).taxonomies:
+        print(taxonomy.name, [f"{each.name}: {len(each.labels)} labels" for each in taxonomy.categories])
+
+    seen = stub.ExtractFeatures(pb.ExtractFeaturesRequest(image=PHOTO.read_bytes(), taxonomy="product"))
+    for feature in seen.features:
+        print(feature.category, [f"{label.name} {label.confidence:.0%}" for label in feature.labels] or "unsure")
+
+    texts = ["a coffee mug", "a garden chair"]
+    scored = stub.ScoreTexts(pb.ScoreTextsRequest(embedding=seen.embedding, texts=texts))
+    print(dict(zip(texts, scored.scores, strict=True)))

@@ -1,0 +1,44 @@
+"""All calls of the ranker: store captions of backgrounds, read them back, rank them, delete them."""
+
+import grpc
+from addresses import RANKER
+
+from backdrop.ranker.v1 import ranker_pb2 as pb
+from backdrop.ranker.v1 import ranker_pb2_grpc
+
+LIBRARY = "libraries/ranker-example"
+CAPTIONS = {"oak": "An oak table in a bright kitchen.", "sand": "Rippled sand on a sunny beach."}
+
+with grpc.insecure_channel(RANKER) as channel:
+    stub = ranker_pb2_grpc.RankerServiceStub(channel)
+    upserts = (
+        pb.UpsertBackgroundsRequest(
+            background=pb.Background(
+                name=f"{LIBRARY}/backgrounds/{background}",
+                captions=[caption],
+                attributes=[pb.Attribute(key="surface", values=[background])],
+            )
+        )
+        for background, caption in CAPTIONS.items()
+    )
+    for answer in stub.UpsertBackgrounds(upserts):
+        print("stored", answer.name)
+
+    print(stub.GetBackground(pb.GetBackgroundRequest(name=f"{LIBRARY}/backgrounds/oak")).background.captions)
+    page = stub.ListBackgrounds(pb.ListBackgroundsRequest(parent=LIBRARY))
+    names = [each.name for each in page.backgrounds]
+
+    ranked = stub.RankBackgrounds(
+        pb.RankBackgroundsRequest(
+            parent=LIBRARY,
+            texts=[pb.WeightedText(text="a wooden table at home", weight=1)],
+            filters=[pb.Filter(key="surface", any_of=["glass"], exclude=True)],
+            limit=2,
+        )
+    )
+    for hit in ranked.hits:
+        print(f"{hit.score:.2f} {hit.background.name}: {hit.matched_caption}")
+
+    for name in names:
+        stub.DeleteBackground(pb.DeleteBackgroundRequest(name=name))
+    print("deleted", names)

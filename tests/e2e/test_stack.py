@@ -1,0 +1,301 @@
+"""All servers with the real embedded models, as a user starts and uses them."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from PIL import Image
+
+from chassis.probe import is_serving
+from gateway.cli import stack
+from gateway.cli.client import all_backgrounds, connect
+from gateway.cli.supervision import Supervisor
+
+SAMPLES = Path(__file__).parent.parent.parent / "samples"
+EXAMPLES = SAMPLES.parent / "examples"
+MUG = SAMPLES / "products" / "coffee-mug.jpg"
+IMPORTED = 6
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@dataclass(frozen=True)
+class Running:
+    """The servers, and the command line that talks to them."""
+
+    supervisor: Supervisor
+    port: int
+    folder: Path
+
+    def backdrop(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs the command line to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "gateway.cli", *arguments], env=self.environment, text=True, capture_output=True
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Points the command line at these servers."""
+        return {**os.environ, "BACKDROP_TARGET": f"127.0.0.1:{self.port}", "COLUMNS": "200"}
+
+    def recommend_json(self, library: str = "shop", *options: str) -> dict[str, object]:
+        """The response for the mug, decoded."""
+        done = self.backdrop("recommend", str(MUG), "--library", library, "--json", *options)
+        assert done.returncode == 0, done.stderr
+        decoded: dict[str, object] = json.loads(done.stdout)
+        return decoded
+
+    def pid_of(self, name: str) -> int:
+        """The process id of a server."""
+        return next(process.pid for process in self.supervisor.processes() if process.name == name)
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` ports in a row that nobody listens on."""
+    for first in range(50200, 60000, count):
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
+    raise RuntimeError("no free ports")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("stack")
+    port = free_ports(5)
+    with stack.running(folder, port) as supervisor:
+        yield Running(supervisor, port, folder)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few pictures of the samples, without their manifest."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for path in sorted((SAMPLES / "library").glob("*.jpg"))[:IMPORTED]:
+        shutil.copy(path, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shop(running: Running, pictures: Path) -> str:
+    """A library that holds the pictures."""
+    done = running.backdrop("import", str(pictures), "--library", "shop")
+    assert done.returncode == 0, done.stderr
+    assert f"{IMPORTED} pictures: {IMPORTED} new." in done.stdout
+    return "shop"
+
+
+def test_the_main_job(running: Running, shop: str, tmp_path: Path) -> None:
+    sheet = tmp_path / "mug.png"
+    done = running.backdrop("recommend", str(MUG), "--library", shop, "--sheet", str(sheet))
+    assert done.returncode == 0, done.stderr
+    assert "coffee mug" in done.stdout
+    assert "degraded" not in done.stdout
+    assert Image.open(sheet).size[0] > 1000
+    response = running.recommend_json(shop)
+    assert len(response["recommendations"]) == 5  # type: ignore[arg-type]
+    assert all(each["reason"] for each in response["recommendations"])  # type: ignore[attr-defined]
+    assert {"imageText", "language", "sentenceEmbedding"} == set(response["models"])  # type: ignore[call-overload]
+
+
+def test_importing_again_skips_what_is_unchanged(running: Running, shop: str, pictures: Path) -> None:
+    done = running.backdrop("import", str(pictures), "--library", shop)
+    assert f"{IMPORTED} pictures: {IMPORTED} unchanged." in done.stdout
+
+
+def test_backgrounds_can_be_listed_shown_saved_and_deleted(running: Running, pictures: Path, tmp_path: Path) -> None:
+    running.backdrop("import", str(pictures), "--library", "brief")
+    background_id = min(path.stem for path in pictures.iterdir())
+    assert background_id in running.backdrop("backgrounds", "list", "--library", "brief").stdout
+    saved = tmp_path / "saved.jpg"
+    shown = running.backdrop("backgrounds", "show", background_id, "--library", "brief", "--save", str(saved))
+    assert "caption, generated" in shown.stdout
+    assert saved.read_bytes() == (pictures / f"{background_id}.jpg").read_bytes()
+    assert running.backdrop("backgrounds", "delete", background_id, "--library", "brief").returncode == 0
+    gone = running.backdrop("backgrounds", "show", background_id, "--library", "brief")
+    assert gone.returncode == 1
+    assert "BACKGROUND_NOT_FOUND" in gone.stderr
+
+
+def write_bomb(path: Path) -> None:
+    """A valid PNG of 50,000 x 50,000 black pixels in a few hundred kilobytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    compressor = zlib.compressobj(1)
+    row = bytes(1 + 50_000 // 8)
+    data = b"".join(compressor.compress(row) for _ in range(50_000)) + compressor.flush()
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 1, 0, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+@pytest.fixture(scope="module")
+def bad_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "empty.jpg").touch()
+    (folder / "text.jpg").write_text("This is not a picture.\n" * 50)
+    (folder / "truncated.jpg").write_bytes(MUG.read_bytes()[:9000])
+    write_bomb(folder / "bomb.png")
+    (folder / "huge.jpg").write_bytes(MUG.read_bytes() + bytes(60_000_000))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("empty.jpg", "send the bytes of an encoded photo"),
+        ("text.jpg", "JPEG"),
+        ("truncated.jpg", "truncated"),
+        ("bomb.png", "megapixels"),
+        ("huge.jpg", "32 MiB"),
+    ],
+)
+def test_a_bad_photo_gets_a_clear_error_and_the_next_request_works(
+    running: Running, shop: str, bad_photos: Path, name: str, remedy: str
+) -> None:
+    failed = running.backdrop("recommend", str(bad_photos / name), "--library", shop)
+    assert failed.returncode == 1
+    assert "image: " in failed.stderr
+    assert remedy in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert running.recommend_json(shop)["recommendations"]
+
+
+def test_bad_photos_in_an_import_are_named_and_the_rest_is_imported(
+    running: Running, bad_photos: Path, tmp_path: Path
+) -> None:
+    for path in [*bad_photos.iterdir(), next((SAMPLES / "library").glob("*.jpg"))]:
+        shutil.copy(path, tmp_path)
+    done = running.backdrop("import", str(tmp_path), "--library", "mixed")
+    assert done.returncode == 1
+    assert "6 pictures: 1 new, 5 failed." in done.stdout
+    assert {line.split()[1] for line in done.stderr.splitlines() if line.startswith("failed")} == {
+        "bomb:", "empty:", "huge:", "text:", "truncated:"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--library", "nobodys"], "backdrop import"),
+        (["--library", "No Such"], "parent: use libraries/{library}"),
+        (["-k", "0"], "limit: ask for 1 to 100 backgrounds"),
+        (["-k", "10000"], "limit: ask for 1 to 100 backgrounds"),
+        (["--language", "klingonese-very"], "language: send a BCP 47 language tag"),
+    ],
+)
+def test_a_bad_option_gets_a_clear_error(running: Running, shop: str, options: list[str], complaint: str) -> None:
+    failed = running.backdrop("recommend", str(MUG), "--library", shop, *options)
+    assert failed.returncode == 1
+    assert complaint in failed.stderr
+    assert running.recommend_json(shop)["recommendations"]
+
+
+def test_every_server_reflects_and_is_healthy(running: Running) -> None:
+    for offset, service in enumerate(("gateway.v1.GatewayService", "captioner.v1.CaptionerService",
+                                      "generator.v1.GeneratorService", "ranker.v1.RankerService")):  # fmt: skip
+        target = f"127.0.0.1:{running.port + offset}"
+        assert is_serving(target)
+        with grpc.insecure_channel(target) as channel:
+            names = ProtoReflectionDescriptorDatabase(channel).get_services()
+        assert f"backdrop.{service}" in names
+
+
+def test_every_example_runs(running: Running) -> None:
+    first = ["import_backgrounds.py", "recommend.py", "list_backgrounds.py", "get_background.py"]
+    others = {path.name for path in EXAMPLES.glob("*.py")} - {"addresses.py", *first}
+    for name in [*first, *sorted(others)]:
+        command = [sys.executable, str(EXAMPLES / name)]
+        done = subprocess.run(command, env=running.environment, text=True, capture_output=True)
+        assert done.returncode == 0, f"{name}: {done.stderr}"
+        assert done.stdout, name
+
+
+@pytest.mark.parametrize("name", ["captioner", "generator", "llm", "ranker", "gateway"])
+def test_a_server_killed_during_an_import_loses_nothing_that_was_acknowledged(
+    running: Running, shop: str, name: str, tmp_path: Path
+) -> None:
+    library = f"killed-{name}"
+    pictures = sorted((SAMPLES / "library").glob("*.jpg"))[:16]
+    for path in pictures:
+        shutil.copy(path, tmp_path)
+    command = [sys.executable, "-m", "gateway.cli", "import", str(tmp_path), "--library", library]
+    importing = subprocess.Popen(
+        command, env=running.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    wait_until(lambda: len(stored(running, library)) >= 2)
+    acknowledged = stored(running, library)
+    os.kill(running.pid_of(name), signal.SIGKILL)
+    importing.communicate(timeout=120)
+    wait_until(lambda: is_serving(f"127.0.0.1:{running.port}"))
+    wait_until(lambda: is_serving(f"127.0.0.1:{running.port + 2}"))
+    assert acknowledged <= stored(running, library)
+    again = running.backdrop("import", str(tmp_path), "--library", library)
+    assert again.returncode == 0, again.stderr
+    assert stored(running, library) == {path.stem for path in pictures}
+
+
+def stored(running: Running, library: str) -> set[str]:
+    """The ids that a library holds, as the gateway tells; none while it or the library is not there."""
+    with connect(f"127.0.0.1:{running.port}") as stub, contextlib.suppress(grpc.RpcError):
+        return {each.name.rsplit("/", 1)[1] for each in all_backgrounds(stub, library)}
+    return set()
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
+    """Returns once `condition()` holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def test_an_interrupted_import_goes_on_where_it_was(running: Running, tmp_path: Path) -> None:
+    for path in sorted((SAMPLES / "library").glob("*.jpg"))[:16]:
+        shutil.copy(path, tmp_path)
+    command = [sys.executable, "-m", "gateway.cli", "import", str(tmp_path), "--library", "interrupted"]
+    importing = subprocess.Popen(
+        command, env=running.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    wait_until(lambda: len(stored(running, "interrupted")) >= 2)
+    importing.send_signal(signal.SIGINT)
+    printed, _ = importing.communicate(timeout=30)
+    assert importing.returncode == 130
+    assert "run the same command again to go on" in printed
+    again = running.backdrop("import", str(tmp_path), "--library", "interrupted")
+    assert again.returncode == 0
+    assert "unchanged" in again.stdout
+
+
+def test_up_says_what_keeps_a_server_from_starting(running: Running, tmp_path: Path) -> None:
+    """A second stack on the same ports, then one on the ranker's folder."""
+    taken = running.backdrop("up", "--data", str(tmp_path), "--port", str(running.port))
+    assert taken.returncode == 1
+    assert "PORT_TAKEN" in taken.stderr
+    assert running.recommend_json()["recommendations"]
+
+
+def test_the_command_line_says_when_no_gateway_answers(running: Running) -> None:
+    failed = running.backdrop("recommend", str(MUG), "--target", "127.0.0.1:1")
+    assert failed.returncode == 1
+    assert "backdrop up" in failed.stderr
