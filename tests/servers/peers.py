@@ -36,7 +36,7 @@ class TinyCaptioner(captioner_pb2_grpc.CaptionerServiceServicer):
         self.trouble = Trouble()
         self.score_trouble = Trouble()
         self.scores: dict[str, float] = {}
-        self.sure = True
+        self.unsure: set[str] = set()
 
     async def ExtractFeatures(self, request: Any, context: Any) -> captioner_pb2.ExtractFeaturesResponse:
         await self.trouble.happen()
@@ -61,8 +61,10 @@ class TinyCaptioner(captioner_pb2_grpc.CaptionerServiceServicer):
         return captioner_pb2.ScoreTextsResponse(scores=[self.scores.get(text, 0.5) for text in request.texts])
 
     def _feature(self, category: str, name: str) -> captioner_pb2.Feature:
-        labels = [captioner_pb2.Label(name=name, confidence=0.9, margin=0.5)] if self.sure else []
-        return captioner_pb2.Feature(category=category, labels=labels, unsure=not self.sure)
+        if category in self.unsure:
+            return captioner_pb2.Feature(category=category, unsure=True)
+        label = captioner_pb2.Label(name=name, confidence=0.9, margin=0.5)
+        return captioner_pb2.Feature(category=category, labels=[label])
 
 
 class TinyGenerator(generator_pb2_grpc.GeneratorServiceServicer):
