@@ -21,6 +21,9 @@ CAPTIONS_SHARE = 0.7
 """Of the time that is left, what the language model may use; the rest is for grounding and ranking."""
 GROUNDING_SHARE = 0.5
 
+NAMING_CATEGORIES = {Subject.PRODUCT: ("object_type",), Subject.BACKGROUND: ("scene", "surface")}
+"""What names the thing in a photo. Told only its colour and mood, a language model would invent the thing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
@@ -65,8 +68,9 @@ class CaptionWriter:
             DeadlineExceeded: no time is left.
         """
         template = templates.write(reading.features, subject)
-        if not reading.sure:
-            return _fall_back(template, "NO_SURE_FEATURES", "Nothing was read from the photo with enough confidence.")
+        if not _says_what_it_shows(reading, subject):
+            message = "What the photo shows was not read with enough confidence to write about it."
+            return _fall_back(template, "NO_SURE_FEATURES", message)
         try:
             with stopwatch.stage("captions"):
                 timeout_s = deadline.share(CAPTIONS_SHARE)
@@ -93,6 +97,12 @@ class CaptionWriter:
         message = "The photo supported none of the captions that the language model wrote."
         fallback = _fall_back(template, "NONE_GROUNDED", message)
         return Captioned((*fallback.candidates, *candidates), fallback.degraded, model)
+
+
+def _says_what_it_shows(reading: Reading, subject: Subject) -> bool:
+    """Something is sure and, where the taxonomy has categories that name the thing, one of them is."""
+    naming = [each for each in reading.features if each.category in NAMING_CATEGORIES[subject]]
+    return any(each.labels for each in naming or reading.features)
 
 
 def _fall_back(template: Draft, reason: str, message: str) -> Captioned:

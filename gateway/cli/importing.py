@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,7 +174,9 @@ def _report(outcomes: list[pb.ImportBackgroundsResponse], upload: Upload) -> Non
     out(f"{upload.total} pictures: {summary}.")
     templated = sum(bool(each.background.degraded) for each in outcomes)
     if templated:
-        out(f"{templated} have captions from a template, as the language model gave none; --force asks it again.")
+        reasons = Counter(each.reason for outcome in outcomes for each in outcome.background.degraded)
+        out(f"{templated} are degraded: {', '.join(f'{reason} {count}' for reason, count in reasons.items())}.")
+        out("See why with: backdrop backgrounds show ID. To try them again: --force")
     for background_id, message in sorted(failures.items()):
         stderr.print(f"[red]failed[/] {background_id}: ", end="")
         stderr.print(message, markup=False, soft_wrap=True)

@@ -135,12 +135,14 @@ async def test_captions_that_cannot_be_checked_are_used_and_said_to_be(stub: Any
     assert {each.verdict for each in response.candidates} == {pb.VERDICT_USED}
 
 
-async def test_a_photo_of_which_nothing_is_sure_costs_no_language_model(stub: Any, peers: Peers) -> None:
+@pytest.mark.parametrize("unsure", [{"object_type"}, {"object_type", "color", "mood"}])
+async def test_a_photo_of_an_unsure_thing_is_not_written_about(stub: Any, peers: Peers, unsure: set[str]) -> None:
     await import_(stub, [item("oak")])
     calls = peers.generator.calls
-    peers.captioner.sure = False
+    peers.captioner.unsure = unsure
     response = await recommend(stub)
     assert [each.reason for each in response.degraded] == ["NO_SURE_FEATURES"]
+    assert "product" in response.candidates[0].caption
     assert peers.generator.calls == calls
 
 

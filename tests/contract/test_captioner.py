@@ -1,0 +1,325 @@
+"""The captioner as a real server: its contract, with a tiny model that knows three colours."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import grpc
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from backdrop.captioner.v1 import captioner_pb2 as pb
+from backdrop.captioner.v1 import captioner_pb2_grpc
+from chassis import errors, server
+from services.captioner.config import CaptionerConfig
+from services.captioner.embedding_cache import EmbeddingCache
+from services.captioner.features import PhotoReader
+from services.captioner.image_decoding import Limits
+from services.captioner.image_text_model import Embeddings, model_errors
+from services.captioner.servicer import SERVICE_NAME, CaptionerServicer
+from services.captioner.taxonomy import load_taxonomies
+from tests.unit.services.captioner.fakes import ColorModel, a_photo, encode
+
+# The class is in the type stubs only.
+Captioner: TypeAlias = "captioner_pb2_grpc.CaptionerServiceAsyncStub"
+
+TAXONOMY = """
+name: things
+description: Things of three colours.
+foreground: true
+categories:
+  - name: kind
+    reader: zero_shot
+    min_confidence: 0.5
+    min_margin: 0.2
+    labels: [red fruit, green leaf, {name: water, also: [blue water]}]
+  - name: color
+    reader: palette
+    max_labels: 2
+    min_confidence: 0.2
+    labels: [red, green, blue, white, black]
+  - name: light
+    reader: photometric
+    max_labels: 2
+    labels:
+      - {name: bright, measure: lightness, above: 80}
+      - {name: dark, measure: lightness, below: 20}
+"""
+
+
+class MoodyModel(ColorModel):
+    """Fails on black images as torch does when memory runs out, and waits on request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+        self.images = 0
+
+    def encode_image(self, pixels: torch.Tensor) -> Embeddings:
+        assert self.may_go_on.wait(timeout=30)
+        self.images += 1
+        with model_errors():
+            if pixels.max() == 0:
+                raise torch.OutOfMemoryError("Tried to allocate 20 GiB")
+            if pixels.min() == 255:
+                raise RuntimeError("The size of tensor a must match the size of tensor b")
+        return super().encode_image(pixels)
+
+
+@pytest.fixture
+def model() -> Iterator[MoodyModel]:
+    model = MoodyModel()
+    yield model
+    model.may_go_on.set()
+
+
+@pytest.fixture
+async def captioner(model: MoodyModel, tmp_path: Path) -> AsyncIterator[Captioner]:
+    (tmp_path / "things.yaml").write_text(TAXONOMY)
+    reader = PhotoReader(model, load_taxonomies(tmp_path), EmbeddingCache(tmp_path), Limits())
+    with ThreadPoolExecutor(1) as executor:
+        servicer = CaptionerServicer(reader, executor)
+        application = server.Application(
+            {SERVICE_NAME: lambda to: captioner_pb2_grpc.add_CaptionerServiceServicer_to_server(servicer, to)}
+        )
+        async with (
+            server.start(CaptionerConfig(port=0), application) as running,
+            grpc.aio.insecure_channel(
+                f"127.0.0.1:{running.port}", options=[("grpc.max_send_message_length", 64 << 20)]
+            ) as channel,
+        ):
+            yield captioner_pb2_grpc.CaptionerServiceStub(channel)
+
+
+def extract(captioner: Captioner, image: bytes, taxonomy: str = "things") -> Awaitable[pb.ExtractFeaturesResponse]:
+    return captioner.ExtractFeatures(pb.ExtractFeaturesRequest(image=image, taxonomy=taxonomy))
+
+
+async def failure(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str, list[str], str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    status = errors.status_of(caught.value)
+    fields = [each.field for each in errors.violations_of(status)]
+    return caught.value.code(), errors.reason_of(status), fields, status.message
+
+
+def labels(response: pb.ExtractFeaturesResponse) -> dict[str, list[str]]:
+    return {feature.category: [label.name for label in feature.labels] for feature in response.features}
+
+
+RED_ON_WHITE = encode(a_photo("red", (400, 300), background="white"))
+
+
+async def test_a_photo_is_read_by_every_reader_of_its_taxonomy(captioner: Captioner) -> None:
+    response = await extract(captioner, RED_ON_WHITE)
+
+    assert labels(response) == {"kind": ["red fruit"], "color": ["red"], "light": []}
+    assert [feature.reader for feature in response.features] == [
+        pb.READER_ZERO_SHOT,
+        pb.READER_PALETTE,
+        pb.READER_PHOTOMETRIC,
+    ]
+    assert [feature.unsure for feature in response.features] == [False, False, True]
+    kind = response.features[0].labels[0]
+    assert 0.2 <= kind.margin <= kind.confidence <= 1
+    assert (response.image_width, response.image_height, response.content_type) == (400, 300, "image/jpeg")
+    assert response.model == response.embedding.model == "color-model"
+    assert np.linalg.norm(response.embedding.values) == pytest.approx(1, abs=1e-5)
+
+
+async def test_the_product_is_boxed_and_its_colours_are_the_products_alone(captioner: Captioner) -> None:
+    response = await extract(captioner, RED_ON_WHITE)
+
+    box = response.foreground
+    np.testing.assert_allclose((box.left, box.top, box.width, box.height), (100, 75, 200, 150), atol=8)
+    assert [color.name for color in response.palette] == ["red"]
+    assert response.palette[0].hex.startswith("#f")
+
+
+async def test_the_box_is_in_pixels_of_the_upright_photo(captioner: Captioner) -> None:
+    sideways = Image.new("RGB", (400, 300), "white")
+    sideways.paste("red", (0, 100, 100, 200))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise: left becomes top
+
+    response = await extract(captioner, encode(sideways, exif=exif))
+
+    box = response.foreground
+    assert (response.image_width, response.image_height) == (300, 400)
+    np.testing.assert_allclose((box.left, box.top, box.width, box.height), (100, 0, 100, 100), atol=8)
+
+
+async def test_a_photo_in_which_nothing_stands_out_has_no_box(captioner: Captioner) -> None:
+    response = await extract(captioner, encode(a_photo("blue")))
+
+    assert not response.HasField("foreground")
+    assert labels(response)["kind"] == ["water"]
+    assert [color.name for color in response.palette] == ["blue"]
+
+
+async def test_a_thin_margin_gives_unsure_and_no_label(captioner: Captioner) -> None:
+    yellow = await extract(captioner, encode(a_photo((200, 200, 0))))
+
+    assert yellow.features[0].unsure
+    assert not yellow.features[0].labels
+
+
+async def test_backgrounds_are_read_as_a_whole(captioner: Captioner) -> None:
+    response = await extract(captioner, RED_ON_WHITE, "background")
+
+    assert not response.HasField("foreground")
+    assert labels(response)["color"] == ["white", "red"]
+
+
+async def test_texts_are_scored_in_their_order_by_the_embedding(captioner: Captioner) -> None:
+    read = await extract(captioner, RED_ON_WHITE)
+
+    response = await captioner.ScoreTexts(
+        pb.ScoreTextsRequest(embedding=read.embedding, texts=["a blue car", "a red car", "a red and green car"])
+    )
+
+    blue, red, both = response.scores
+    assert blue < both < red
+    assert (response.model, response.logit_scale) == ("color-model", 20)
+
+
+async def test_a_photo_and_its_embedding_score_alike(captioner: Captioner) -> None:
+    read = await extract(captioner, RED_ON_WHITE)
+    texts = ["red", "green"]
+
+    by_embedding = await captioner.ScoreTexts(pb.ScoreTextsRequest(embedding=read.embedding, texts=texts))
+    by_photo = await captioner.ScoreTexts(pb.ScoreTextsRequest(image=RED_ON_WHITE, texts=texts))
+
+    np.testing.assert_allclose(by_embedding.scores, by_photo.scores, atol=1e-5)
+
+
+async def test_taxonomies_are_listed_with_their_categories_and_labels(captioner: Captioner) -> None:
+    response = await captioner.ListTaxonomies(pb.ListTaxonomiesRequest())
+
+    taxonomies = {taxonomy.name: taxonomy for taxonomy in response.taxonomies}
+    assert set(taxonomies) == {"product", "background", "things"}
+    kind, color, _ = taxonomies["things"].categories
+    assert list(kind.labels) == ["red fruit", "green leaf", "water"]
+    assert (color.reader, color.max_labels) == (pb.READER_PALETTE, 2)
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (b"", "1 byte to 32 MiB"),
+        (b"just some text\n" * 100, "not a photo"),
+        (encode(Image.effect_noise((300, 200), 80))[:9000], "truncated"),
+        (bytes((32 << 20) + 1), "1 byte to 32 MiB"),
+    ],
+    ids=["empty", "text", "truncated", "too many bytes"],
+)
+async def test_a_bad_photo_is_refused_by_its_field_and_the_next_one_is_read(
+    captioner: Captioner, image: bytes, says: str
+) -> None:
+    code, _, fields, message = await failure(extract(captioner, image))
+
+    assert (code, fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["image"])
+    assert says in message
+    assert labels(await extract(captioner, RED_ON_WHITE))["kind"] == ["red fruit"]
+
+
+async def test_a_bad_photo_to_score_is_refused_by_its_field(captioner: Captioner) -> None:
+    call = captioner.ScoreTexts(pb.ScoreTextsRequest(image=b"no photo", texts=["red"]))
+
+    code, _, fields, _ = await failure(call)
+
+    assert (code, fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["image"])
+
+
+async def test_an_unknown_taxonomy_is_not_found(captioner: Captioner) -> None:
+    code, reason, _, message = await failure(extract(captioner, RED_ON_WHITE, "unknown"))
+
+    assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "TAXONOMY_NOT_FOUND")
+    assert "background, product, things" in message
+
+
+async def test_an_embedding_of_another_model_is_refused(captioner: Captioner) -> None:
+    embedding = pb.Embedding(values=[1, 0, 0, 0], model="another-model")
+
+    code, reason, _, message = await failure(
+        captioner.ScoreTexts(pb.ScoreTextsRequest(embedding=embedding, texts=["red"]))
+    )
+
+    assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "MODEL_MISMATCH")
+    assert "another-model" in message
+
+
+@pytest.mark.parametrize("values", [[1.0, 0.0], [0.0, 0.0, 0.0, 0.0], [float("nan"), 0.0, 0.0, 1.0]])
+async def test_an_embedding_that_is_none_is_refused(captioner: Captioner, values: list[float]) -> None:
+    embedding = pb.Embedding(values=values, model="color-model")
+
+    code, _, fields, _ = await failure(captioner.ScoreTexts(pb.ScoreTextsRequest(embedding=embedding, texts=["red"])))
+
+    assert (code, fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["embedding.values"])
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pb.ScoreTextsRequest(texts=["red"]),
+        pb.ScoreTextsRequest(image=RED_ON_WHITE),
+        pb.ScoreTextsRequest(image=RED_ON_WHITE, texts=[""]),
+        pb.ScoreTextsRequest(image=RED_ON_WHITE, texts=["red"] * 257),
+    ],
+    ids=["no source", "no texts", "an empty text", "too many texts"],
+)
+async def test_a_request_outside_the_contract_is_refused(captioner: Captioner, request_: pb.ScoreTextsRequest) -> None:
+    assert (await failure(captioner.ScoreTexts(request_)))[0] == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_device_out_of_memory_says_when_to_try_again(captioner: Captioner) -> None:
+    code, reason, _, _ = await failure(extract(captioner, encode(a_photo("black"))))
+
+    assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OUT_OF_MEMORY")
+    assert labels(await extract(captioner, RED_ON_WHITE))["kind"] == ["red fruit"]
+
+
+async def test_what_torch_says_of_a_failure_is_not_sent(captioner: Captioner) -> None:
+    code, reason, _, message = await failure(extract(captioner, encode(a_photo("white"))))
+
+    assert (code, reason) == (grpc.StatusCode.INTERNAL, "MODEL_FAILED")
+    assert "tensor" not in message
+
+
+async def test_of_many_photos_at_once_only_the_bad_ones_fail(captioner: Captioner) -> None:
+    photos = [RED_ON_WHITE, b"broken", encode(a_photo("black"))] * 8
+
+    outcomes = await asyncio.gather(*(extract(captioner, photo) for photo in photos), return_exceptions=True)
+
+    assert [isinstance(outcome, grpc.aio.AioRpcError) for outcome in outcomes] == [False, True, True] * 8
+
+
+async def test_other_calls_are_answered_while_a_photo_is_read(captioner: Captioner, model: MoodyModel) -> None:
+    model.may_go_on.clear()
+    reading = asyncio.ensure_future(extract(captioner, RED_ON_WHITE))
+
+    await asyncio.wait_for(captioner.ListTaxonomies(pb.ListTaxonomiesRequest()), timeout=5)
+
+    assert not reading.done()
+    model.may_go_on.set()
+    assert labels(await reading)["kind"] == ["red fruit"]
+
+
+async def test_a_photo_whose_client_has_gone_is_not_read(captioner: Captioner, model: MoodyModel) -> None:
+    model.may_go_on.clear()
+    first = captioner.ExtractFeatures(pb.ExtractFeaturesRequest(image=RED_ON_WHITE, taxonomy="things"))
+    gone = captioner.ExtractFeatures(pb.ExtractFeaturesRequest(image=RED_ON_WHITE, taxonomy="things"), timeout=0.3)
+    assert (await failure(gone))[0] == grpc.StatusCode.DEADLINE_EXCEEDED
+    await asyncio.sleep(0.2)
+
+    model.may_go_on.set()
+    await first
+    await extract(captioner, RED_ON_WHITE)
+
+    assert model.images == 2

@@ -1,0 +1,21 @@
+import pytest
+import torch
+
+from services.captioner.device import choose_device, choose_dtype
+from services.captioner.errors import ModelNotLoaded
+
+
+def test_auto_takes_cuda_when_it_is_there() -> None:
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "cpu:x"])
+def test_a_device_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(ModelNotLoaded, match=f"no device '{name}'"):
+        choose_device(name)
+
+
+def test_precision_is_as_asked() -> None:
+    assert choose_dtype("bfloat16", torch.device("cpu")) == torch.bfloat16
+    assert choose_dtype("float32", torch.device("cpu")) == torch.float32
+    assert choose_dtype("auto", torch.device("cpu")) in {torch.bfloat16, torch.float32}
