@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from chassis.errors import FailedPrecondition
+from chassis.torchvision_ops import define_missing_torchvision_ops
 from services.ranker.ranking import Vectors
 from services.ranker.text_embedding import BATCH_SIZE
-from services.ranker.torchvision_ops import define_missing_torchvision_ops
 from services.ranker.vector_store import VectorSpace
 
 PACKAGED_MODEL = "all-MiniLM-L6-v2"

@@ -59,9 +59,11 @@ class MoodyModel(ColorModel):
         super().__init__()
         self.may_go_on = threading.Event()
         self.may_go_on.set()
+        self.started = threading.Event()
         self.images = 0
 
     def encode_image(self, pixels: torch.Tensor) -> Embeddings:
+        self.started.set()
         assert self.may_go_on.wait(timeout=30)
         self.images += 1
         with model_errors():
@@ -314,6 +316,7 @@ async def test_other_calls_are_answered_while_a_photo_is_read(captioner: Caption
 async def test_a_photo_whose_client_has_gone_is_not_read(captioner: Captioner, model: MoodyModel) -> None:
     model.may_go_on.clear()
     first = captioner.ExtractFeatures(pb.ExtractFeaturesRequest(image=RED_ON_WHITE, taxonomy="things"))
+    assert await asyncio.to_thread(model.started.wait, 10)
     gone = captioner.ExtractFeatures(pb.ExtractFeaturesRequest(image=RED_ON_WHITE, taxonomy="things"), timeout=0.3)
     assert (await failure(gone))[0] == grpc.StatusCode.DEADLINE_EXCEEDED
     await asyncio.sleep(0.2)

@@ -19,6 +19,7 @@ class ColorModel:
     name = "color-model"
     dimension = 4
     logit_scale = 20.0
+    prompted = True
 
     def __init__(self) -> None:
         self.encoded_texts: list[str] = []

@@ -41,6 +41,15 @@ def test_every_name_is_put_into_every_prompt(tmp_path: Path) -> None:
     ]
 
 
+def test_a_model_that_wants_bare_names_gets_them(tmp_path: Path) -> None:
+    model = ColorModel()
+    model.prompted = False
+
+    embed_labels(CATEGORY, model, EmbeddingCache(tmp_path))
+
+    assert model.encoded_texts == ["red apple", "sky", "blue sky"]
+
+
 def test_a_second_start_encodes_nothing(tmp_path: Path) -> None:
     embed_labels(CATEGORY, ColorModel(), EmbeddingCache(tmp_path))
     model = ColorModel()

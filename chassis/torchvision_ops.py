@@ -13,9 +13,9 @@ _SCHEMAS = {
 def define_missing_torchvision_ops() -> None:
     """Makes `import torchvision` work, where it is installed.
 
-    transformers imports torchvision whenever it is installed, here for the captioner. Its PyPI wheel is built for CUDA
-    and does not load its compiled part beside a CPU torch; then its import fails for want of two operators, which
-    nothing in Backdrop calls. Their schemas are enough.
+    transformers and open_clip import torchvision where it is installed. Its PyPI wheel is built for CUDA and does not
+    load its compiled part beside a CPU torch; then its import fails for want of two operators, which nothing in
+    Backdrop calls. Their schemas are enough.
     """
     try:
         importlib.import_module("torchvision")

@@ -1,0 +1,1 @@
+"""The captioner: reads what an image-text model sees in a photo."""

@@ -1,0 +1,37 @@
+"""Where the model runs, and with which numbers."""
+
+import torch
+
+from services.captioner.errors import ModelNotLoaded
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; `auto` is CUDA when there, else the CPU.
+
+    Raises:
+        ModelNotLoaded: this machine has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    # Torch raises AssertionError when it was built without CUDA.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelNotLoaded(f"There is no device {name!r} here: {error}") from error
+    return device
+
+
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The numbers to compute with; `auto` is bfloat16 where `device` has units for it, else float32."""
+    if precision == "auto":
+        return torch.bfloat16 if _is_good_at_bfloat16(device) else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def _is_good_at_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    return False
