@@ -8,7 +8,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-DEMO_PRODUCTS := coffee-mug perfume soccer-ball
+DEMO_PRODUCTS := coffee-mug lipstick sofa
 PROTOS = $(shell find protos/backdrop -name '*.proto' | sort)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -32,18 +32,6 @@ demo: $(READY) ## The main job on the samples; pictures go to demo/, KEEP=1 leav
 	for product in $(DEMO_PRODUCTS); do \
 		backdrop recommend samples/products/$$product.jpg --library samples --sheet demo/$$product.png; \
 	done
-
-up: $(READY) ## Install everything into .venv
-
-$(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Backdrop needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,dev]'
-	touch $@
-
-demo: $(READY) ## Start all servers, import the samples, recommend for three products; KEEP=1 leaves the servers running
-	@$(BIN)/python -m samples.demo $(if $(KEEP),--keep)
 
 up: $(READY) ## Start all servers on this machine
 	$(BIN)/backdrop up

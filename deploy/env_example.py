@@ -34,9 +34,16 @@ def _section(config_class: type[ServerConfig]) -> str:
 
 def _setting(name: str, field: FieldInfo) -> str:
     comment = textwrap.indent(textwrap.fill(" ".join((field.description or "").split()), 116), "# ")
-    default = field.get_default(call_default_factory=True)
-    value = "" if default is None or isinstance(default, SecretStr) else str(default)
-    return f"{comment}\n#{name}={value}\n"
+    return f"{comment}\n#{name}={_shown(field.get_default(call_default_factory=True))}\n"
+
+
+def _shown(default: object) -> str:
+    """A default as the file shows it: no secret, and no path of the machine that wrote it."""
+    if default is None or isinstance(default, SecretStr):
+        return ""
+    if isinstance(default, Path) and default.is_absolute():
+        return ""
+    return str(default)
 
 
 if __name__ == "__main__":

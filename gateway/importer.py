@@ -114,8 +114,8 @@ def _describe(item: Item, reading: Reading, captioned: Captioned) -> Background:
         title=item.title,
         keywords=item.keywords,
         captions=(
-            *(Caption(candidate.caption, source) for candidate in captioned.used),
             *(Caption(text, CaptionSource.GIVEN) for text in given if text),
+            *(Caption(candidate.caption, source) for candidate in captioned.used),
         ),
         features=reading.features,
         width=reading.width,

@@ -21,16 +21,15 @@ def _product(known: dict[str, tuple[str, ...]]) -> Draft:
 
 
 def _background(known: dict[str, tuple[str, ...]]) -> Draft:
-    setting = _with_article(_first(known, "surface") or "plain surface")
-    place = _first(known, "scene")
-    if place:
-        setting += f" in front of {_with_article(place).lower()}"
+    """The form of the generator's captions, so that pictures read well and pictures read poorly compare alike."""
+    surface = _with_article(_first(known, "surface") or "plain surface")
+    scene = _with_article(_first(known, "scene") or "plain background").lower()
     details = [
-        f"{_first(known, 'lighting')}" if "lighting" in known else "",
+        f"{' '.join(known['lighting'][:2])} light" if "lighting" in known else "",
         f"{' and '.join(known['color'][:2])} tones" if "color" in known else "",
         f"{_first(known, 'mood')} mood" if "mood" in known else "",
     ]
-    caption = ", ".join([setting, *filter(None, details)]) + "."
+    caption = ", ".join([f"{surface} in front of {scene}", *filter(None, details)]) + "."
     return Draft(caption, "Products that suit " + caption[0].lower() + caption[1:])
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -21,10 +22,13 @@ PROMPTS = Path(__file__).parent / "prompts"
 
 PLACEHOLDER = re.compile(r"<(\w+)>")
 PLAIN_LABEL = re.compile(r"[A-Za-z0-9]+([ -][A-Za-z0-9]+){0,5}")
-ANY_WORD = "[a-z]{2,14}"
 
 Features = Sequence[tuple[str, Sequence[str]]]
 """Categories, each with its labels."""
+
+
+Choices = Mapping[str, Sequence[str]]
+"""What may stand for each name in a pattern."""
 
 
 class Message(TypedDict):
@@ -56,18 +60,35 @@ class WorkedExample(_Strict):
 class Sentence(_Strict):
     """What a sentence must look like: its length in characters and, in English, its form as a regular expression.
 
-    In the expression `<category>` stands for one of the labels of that feature, or for any word. Servers turn the JSON
-    schema into a grammar, so a model that is told the form cannot leave it.
+    In the expression `<name>` stands for one of the labels of the feature of that name, or else for one of the file's
+    words of that name. Servers turn the JSON schema into a grammar, so a model that is told the form cannot leave it.
     """
 
     max_chars: int = Field(ge=1)
     english_pattern: str | None = None
 
-    def json_schema(self, features: Features | None) -> dict[str, Any]:
-        """The sentence's part of the JSON schema; with the pattern where there are `features` to fill it."""
-        if features is None or self.english_pattern is None:
+    def json_schema(self, choices: Choices | None) -> dict[str, Any]:
+        """The sentence's part of the JSON schema; with the pattern where there are `choices` to fill it."""
+        if choices is None or self.english_pattern is None:
             return {"type": "string", "minLength": 1, "maxLength": self.max_chars}
-        return {"type": "string", "pattern": filled(self.english_pattern, features)}
+        return {"type": "string", "pattern": filled(self.english_pattern, choices)}
+
+
+class Family(_Strict):
+    """Products of one kind: words that name them, and scenes that stylists choose for them."""
+
+    words: Sequence[str] = Field(min_length=1)
+    scenes: Sequence[str] = Field(min_length=1)
+
+    def likeness(self, object_type: str) -> int:
+        """The length of the longest of the words in `object_type`; 0 when it is another kind."""
+        return max((len(word) for word in self.words if re.search(rf"\b{re.escape(word)}s?\b", object_type)), default=0)
+
+    def examples(self, object_type: str) -> list[WorkedExample]:
+        """An example for each scene."""
+        features = {"object_type": [object_type]}
+        caption = f"A plain {object_type}."
+        return [WorkedExample(features=features, caption=caption, scene=scene) for scene in self.scenes]
 
 
 class PromptFile(_Strict):
@@ -75,9 +96,11 @@ class PromptFile(_Strict):
 
     version: int = Field(ge=1)
     instruction: str
+    words: Mapping[str, Sequence[str]] = {}
     caption: Sentence
     scene: Sentence
     examples: Sequence[WorkedExample] = Field(min_length=1)
+    families: Sequence[Family] = ()
 
 
 @dataclass(frozen=True)
@@ -94,29 +117,34 @@ class Prompt:
 
     def schema(self, features: Features, language: str = "en", *, patterns: bool = True) -> dict[str, Any]:
         """The JSON schema of an answer; `patterns` hold for English alone."""
-        guides = features if patterns and is_english(language) else None
+        choices = {**self.content.words, **_plain(features)} if patterns and is_english(language) else None
         return {
             "type": "object",
             "properties": {
-                "caption": self.content.caption.json_schema(guides),
-                "scene": self.content.scene.json_schema(guides),
+                "caption": self.content.caption.json_schema(choices),
+                "scene": self.content.scene.json_schema(choices),
             },
             "required": ["caption", "scene"],
             "additionalProperties": False,
         }
 
-    @cached_property
-    def _prefix(self) -> list[Message]:
-        messages: list[Message] = [{"role": "system", "content": self.content.instruction}]
-        for example in self.content.examples:
-            answer = {"caption": example.caption, "scene": example.scene}
-            messages.append({"role": "user", "content": _question(list(example.features.items()), "en")})
-            messages.append({"role": "assistant", "content": json.dumps(answer, ensure_ascii=False)})
-        return messages
-
     def messages(self, features: Features, language: str = "en") -> list[Message]:
         """The chat that asks for a caption and a scene of `features`, in the language of a BCP 47 tag."""
-        return [*self._prefix, {"role": "user", "content": _question(features, language)}]
+        examples = [turn for each in self._family_examples(features) for turn in _turns(each)]
+        return [*self._prefix, *examples, {"role": "user", "content": _question(features, language)}]
+
+    @cached_property
+    def _prefix(self) -> list[Message]:
+        instruction: Message = {"role": "system", "content": self.content.instruction}
+        return [instruction, *(turn for each in self.content.examples for turn in _turns(each))]
+
+    def _family_examples(self, features: Features) -> list[WorkedExample]:
+        """Examples of the product's own kind; they stand last, where a small model heeds them most."""
+        object_type = next((labels[0] for category, labels in features if category == "object_type" and labels), "")
+        likeness, family = max(
+            ((each.likeness(object_type), each) for each in self.content.families), key=itemgetter(0), default=(0, None)
+        )
+        return family.examples(object_type) if family and likeness else []
 
 
 def load_prompt(subject: Subject) -> Prompt:
@@ -130,16 +158,23 @@ def load_prompt(subject: Subject) -> Prompt:
     return Prompt(f"{subject.value}-{content.version}-{hashlib.sha256(raw).hexdigest()[:8]}", content)
 
 
-def filled(pattern: str, features: Features) -> str:
-    """`pattern` with the features' labels in place of each `<category>`."""
-    labels = dict(features)
-    return PLACEHOLDER.sub(lambda match: _alternatives(labels.get(match[1], ())), pattern)
+def filled(pattern: str, choices: Choices) -> str:
+    """`pattern` with all choices of that name in place of each `<name>`."""
+    return PLACEHOLDER.sub(lambda match: f"({'|'.join(choices[match[1]])})", pattern)
 
 
-def _alternatives(labels: Sequence[str]) -> str:
-    # Only plain words get into the expression: any other label is the client's, and could be anything.
-    plain = [label for label in labels if PLAIN_LABEL.fullmatch(label)]
-    return f"({'|'.join(plain)})" if plain else ANY_WORD
+def _plain(features: Features) -> dict[str, list[str]]:
+    """The labels that may get into an expression: any but plain words are the client's, and could be anything."""
+    plain = {category: [label for label in labels if PLAIN_LABEL.fullmatch(label)] for category, labels in features}
+    return {category: labels for category, labels in plain.items() if labels}
+
+
+def _turns(example: WorkedExample) -> list[Message]:
+    answer = {"caption": example.caption, "scene": example.scene}
+    return [
+        {"role": "user", "content": _question(list(example.features.items()), "en")},
+        {"role": "assistant", "content": json.dumps(answer, ensure_ascii=False)},
+    ]
 
 
 def is_english(language: str) -> bool:

@@ -198,15 +198,20 @@ async def test_an_imported_background_can_be_read_back(stub: Any) -> None:
     assert background.sha256 == outcomes["oak"].background.sha256
     assert (background.title, list(background.keywords)) == ("An oak table", ["oak", "kitchen"])
     assert [(each.text, each.source) for each in background.captions] == [
-        ("caption 0", pb.CAPTION_SOURCE_GENERATED),
         ("An oak table", pb.CAPTION_SOURCE_GIVEN),
         ("oak, kitchen", pb.CAPTION_SOURCE_GIVEN),
+        ("caption 0", pb.CAPTION_SOURCE_GENERATED),
     ]
     assert (background.width, background.height, background.size_bytes) == (1200, 900, 7)
     image = await stub.GetBackgroundImage(pb.GetBackgroundImageRequest(name=OAK))
     assert (image.image, image.content_type) == (b"picture", "image/jpeg")
     listed = (await stub.ListBackgrounds(pb.ListBackgroundsRequest(parent=LIBRARY))).backgrounds
     assert [each.name for each in listed] == [OAK]
+
+
+async def test_all_that_is_said_of_a_background_is_searched_as_one_text(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak", title="An oak table", keywords=["oak", "kitchen"])])
+    assert list(peers.ranker.stored[OAK].captions) == ["An oak table oak, kitchen caption 0"]
 
 
 async def test_attributes_are_what_filters_can_use(stub: Any, peers: Peers) -> None:
@@ -254,7 +259,7 @@ async def test_an_import_without_the_generator_is_marked_degraded(stub: Any, pee
     await peers.stop("generator")
     background = (await import_(stub, [item("oak")]))["oak"].background
     assert background.captions[0].source == pb.CAPTION_SOURCE_TEMPLATE
-    assert background.captions[0].text == "An oak table, brown tones, calm mood."
+    assert background.captions[0].text == "An oak table in front of a plain background, brown tones, calm mood."
     assert [each.reason for each in background.degraded] == ["GENERATOR_UNAVAILABLE"]
 
 

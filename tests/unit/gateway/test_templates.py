@@ -27,7 +27,7 @@ def test_a_background_caption_names_surface_place_light_color_and_mood() -> None
     features = [
         feature("scene", "kitchen"),
         feature("surface", "oak table"),
-        feature("lighting", "soft light"),
+        feature("lighting", "soft"),
         feature("color", "brown", "beige", "white"),
         feature("mood", "calm"),
     ]
@@ -36,4 +36,4 @@ def test_a_background_caption_names_surface_place_light_color_and_mood() -> None
 
 
 def test_a_background_of_which_nothing_is_known_still_has_a_caption() -> None:
-    assert templates.write([], Subject.BACKGROUND).caption == "A plain surface."
+    assert templates.write([], Subject.BACKGROUND).caption == "A plain surface in front of a plain background."

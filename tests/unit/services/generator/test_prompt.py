@@ -22,9 +22,35 @@ def test_each_worked_example_has_the_form_that_the_model_is_held_to(prompt: Prom
         assert re.search(sentences["scene"]["pattern"], example.scene)
 
 
-def test_all_but_the_last_message_is_the_same_in_every_call(prompt: Prompt) -> None:
+def test_each_scene_of_a_family_has_the_form_too() -> None:
+    content = load_prompt(Subject.PRODUCT).content
+    assert content.scene.english_pattern
+    pattern = filled(content.scene.english_pattern, content.words)
+    for family in content.families:
+        for scene in family.scenes:
+            assert re.search(pattern, scene), scene
+
+
+@pytest.mark.parametrize(
+    ("object_type", "place"),
+    [("coffee mug", "kitchen"), ("porcelain cups", "kitchen"), ("cowboy hat", "desert"), ("soccer ball", "park")],
+)
+def test_examples_of_the_products_own_family_stand_last(object_type: str, place: str) -> None:
+    prompt = load_prompt(Subject.PRODUCT)
+    *_, first_of_family, _, _, _, _, question = prompt.messages([("object_type", [object_type])])
+    assert place in first_of_family["content"]
+    assert object_type in question["content"]
+
+
+def test_a_product_of_no_family_gets_the_common_examples_alone() -> None:
+    prompt = load_prompt(Subject.PRODUCT)
+    nothing_known = prompt.messages([("color", ["white"])])
+    assert len(prompt.messages([("object_type", ["zeppelin"])])) == len(nothing_known)
+
+
+def test_all_but_the_last_message_is_the_same_in_every_call_about_one_family(prompt: Prompt) -> None:
     one = prompt.messages([("color", ["white"])])
-    other = prompt.messages([("object_type", ["mug"])], "de")
+    other = prompt.messages([("mood", ["calm"])], "de")
     assert one[:-1] == other[:-1]
     assert one[-1] != other[-1]
 
@@ -43,13 +69,15 @@ def test_a_category_that_comes_twice_keeps_all_its_labels() -> None:
 
 
 def test_a_pattern_takes_the_labels_that_are_known() -> None:
-    pattern = filled("^A <thing>\\.$", [("thing", ["coffee mug", "tea cup"])])
+    pattern = filled("^A <thing>\\.$", {"thing": ["coffee mug", "tea cup"]})
     assert re.search(pattern, "A tea cup.")
     assert not re.search(pattern, "A hat.")
 
 
-def test_a_pattern_takes_any_word_for_a_feature_that_is_not_known() -> None:
-    assert re.search(filled("^A <thing>\\.$", []), "A hat.")
+def test_a_pattern_takes_the_files_words_for_a_feature_that_is_not_known() -> None:
+    pattern = load_prompt(Subject.PRODUCT).schema([("color", ["red"])])["properties"]["caption"]["pattern"]
+    assert re.search(pattern, "A red product.")
+    assert not re.search(pattern, "A red hat.")
 
 
 @given(st.text(max_size=200))
