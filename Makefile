@@ -52,7 +52,7 @@ lint: $(READY) protos-check ## All static checks
 	$(BIN)/shellcheck .ci/run
 
 protos: $(READY) ## Write gen/ anew from protos/
-	$(BIN)/buf format --write protos/backdrop
+	$(BIN)/buf format --write --path protos/backdrop
 	rm -rf gen && mkdir gen
 	$(call generate,gen)
 
@@ -62,7 +62,7 @@ AGAINST ?= $(shell git rev-parse --verify --quiet origin/main | grep -vx "$$(git
 
 protos-check: $(READY) ## The contracts are linted, gen/ is up to date, and nothing that clients use was broken
 	$(BIN)/buf lint
-	$(BIN)/buf format --diff --exit-code protos/backdrop
+	$(BIN)/buf format --diff --exit-code --path protos/backdrop
 	tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; mkdir "$$tmp/gen"; $(call generate,"$$tmp/gen"); \
 		diff --recursive --exclude=__pycache__ gen "$$tmp/gen" || { echo "gen/ is not up to date: run make protos"; exit 1; }
 	@if [ -n "$(AGAINST)" ] && git cat-file -e "$(AGAINST):buf.yaml" 2>/dev/null; then \

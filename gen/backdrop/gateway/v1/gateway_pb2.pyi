@@ -503,7 +503,7 @@ class Background(_message.Message):
     def keywords(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def captions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Caption]:
-        """What it is searched by."""
+        """What there is to say about it; it is searched by all of them together."""
 
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]:

@@ -62,7 +62,7 @@ class GatewayServiceStub:
     GetBackgroundImage: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetBackgroundImageRequest, _gateway_pb2.GetBackgroundImageResponse]
     """GetBackgroundImage returns the picture as it was imported. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
     ListBackgrounds: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ListBackgroundsRequest, _gateway_pb2.ListBackgroundsResponse]
-    """ListBackgrounds lists a library page by page, in the order of their ids.
+    """ListBackgrounds lists a library page by page, in an order that stays the same.
 
     Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that Backdrop did not give.
     """
@@ -103,7 +103,7 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     GetBackgroundImage: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetBackgroundImageRequest, _gateway_pb2.GetBackgroundImageResponse]  # type: ignore[assignment]
     """GetBackgroundImage returns the picture as it was imported. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
     ListBackgrounds: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListBackgroundsRequest, _gateway_pb2.ListBackgroundsResponse]  # type: ignore[assignment]
-    """ListBackgrounds lists a library page by page, in the order of their ids.
+    """ListBackgrounds lists a library page by page, in an order that stays the same.
 
     Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that Backdrop did not give.
     """
@@ -171,7 +171,7 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gateway_pb2.ListBackgroundsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.ListBackgroundsResponse, _abc.Awaitable[_gateway_pb2.ListBackgroundsResponse]]:
-        """ListBackgrounds lists a library page by page, in the order of their ids.
+        """ListBackgrounds lists a library page by page, in an order that stays the same.
 
         Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that Backdrop did not give.
         """

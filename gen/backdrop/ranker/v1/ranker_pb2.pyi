@@ -43,11 +43,11 @@ class Background(_message.Message):
 
     @_builtins.property
     def attributes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attribute]:
-        """What the background can be filtered by, such as `surface` or `mood`. At most 32."""
+        """What the background can be filtered by, such as `surface` or `mood`. At most 32, each key once."""
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
-        """The owner's own data, given back as it came and never searched."""
+        """The owner's own data, given back as it came and never searched. Numbers must be finite."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:

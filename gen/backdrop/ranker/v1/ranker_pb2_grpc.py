@@ -88,7 +88,7 @@ class RankerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListBackgrounds(self, request, context):
-        """ListBackgrounds lists a library page by page, in the order of their ids.
+        """ListBackgrounds lists a library page by page, in an order that stays the same.
 
         Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that this service did not give.
         """

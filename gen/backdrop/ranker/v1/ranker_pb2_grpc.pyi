@@ -45,7 +45,7 @@ class RankerServiceStub:
     GetBackground: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.GetBackgroundRequest, _ranker_pb2.GetBackgroundResponse]
     """GetBackground reads one background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
     ListBackgrounds: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.ListBackgroundsRequest, _ranker_pb2.ListBackgroundsResponse]
-    """ListBackgrounds lists a library page by page, in the order of their ids.
+    """ListBackgrounds lists a library page by page, in an order that stays the same.
 
     Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that this service did not give.
     """
@@ -74,7 +74,7 @@ class RankerServiceAsyncStub(RankerServiceStub):
     GetBackground: _aio.UnaryUnaryMultiCallable[_ranker_pb2.GetBackgroundRequest, _ranker_pb2.GetBackgroundResponse]  # type: ignore[assignment]
     """GetBackground reads one background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
     ListBackgrounds: _aio.UnaryUnaryMultiCallable[_ranker_pb2.ListBackgroundsRequest, _ranker_pb2.ListBackgroundsResponse]  # type: ignore[assignment]
-    """ListBackgrounds lists a library page by page, in the order of their ids.
+    """ListBackgrounds lists a library page by page, in an order that stays the same.
 
     Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that this service did not give.
     """
@@ -118,7 +118,7 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ranker_pb2.ListBackgroundsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ranker_pb2.ListBackgroundsResponse, _abc.Awaitable[_ranker_pb2.ListBackgroundsResponse]]:
-        """ListBackgrounds lists a library page by page, in the order of their ids.
+        """ListBackgrounds lists a library page by page, in an order that stays the same.
 
         Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that this service did not give.
         """
