@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import torch
+from cachetools import LRUCache
 from numpy.typing import NDArray
 from prometheus_client import Histogram
 
@@ -15,11 +17,14 @@ from services.captioner.embedding_cache import EmbeddingCache
 from services.captioner.errors import ModelMismatch
 from services.captioner.foreground import Box, find_foreground, shrink
 from services.captioner.image_decoding import Limits, Photo, decode
-from services.captioner.image_text_model import ImageTextModel
+from services.captioner.image_text_model import Embeddings, ImageTextModel
 from services.captioner.palette import ColorNamer, PaletteColor, find_clusters, name_palette, to_lab
 from services.captioner.photometry import measure
 from services.captioner.taxonomy import Category, Taxonomy, find_taxonomy
 from services.captioner.views import cut_views
+
+REMEMBERED_TEXTS = 4096
+"""Embeddings of texts that were scored, kept in memory: some megabytes."""
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 decode_seconds = Histogram("backdrop_captioner_decode_seconds", "Decoding a photo.", buckets=_BUCKETS)
@@ -75,6 +80,8 @@ class PhotoReader:
         self.taxonomies = taxonomies
         self._limits = limits
         self._color_namer = ColorNamer()
+        self._text_embeddings: LRUCache[str, NDArray[np.float32]] = LRUCache(REMEMBERED_TEXTS)
+        self._text_lock = Lock()
         self._readers: dict[str, list[tuple[Category, CategoryReader]]] = {
             name: [(category, open_reader(category, model, cache)) for category in taxonomy.categories]
             for name, taxonomy in taxonomies.items()
@@ -142,9 +149,20 @@ class PhotoReader:
 
     def score(self, embedding: NDArray[np.float32], texts: Sequence[str]) -> list[float]:
         """The cosine of an embedded photo and each text, -1 to 1."""
-        with model_seconds.time():
-            cosines = self.model.encode_text(texts) @ embedding
+        cosines = self._embed_texts(texts) @ embedding
         return [float(each) for each in np.clip(cosines, -1, 1)]
+
+    def _embed_texts(self, texts: Sequence[str]) -> Embeddings:
+        """Unit rows of shape (texts, dimension); those of texts that were scored before are remembered."""
+        with self._text_lock:
+            known = {text: self._text_embeddings[text] for text in texts if text in self._text_embeddings}
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        if missing:
+            with model_seconds.time():
+                known.update(zip(missing, self.model.encode_text(missing), strict=True))
+            with self._text_lock:
+                self._text_embeddings.update({text: known[text] for text in missing})
+        return np.stack([known[text] for text in texts])
 
     def _decode(self, image: bytes) -> Photo:
         with decode_seconds.time():
