@@ -107,7 +107,7 @@ def test_the_main_job(running: Running, shop: str, tmp_path: Path) -> None:
     sheet = tmp_path / "mug.png"
     done = running.backdrop("recommend", str(MUG), "--library", shop, "--sheet", str(sheet))
     assert done.returncode == 0, done.stderr
-    assert "coffee mug" in done.stdout
+    assert "object_type  mug" in done.stdout
     assert "degraded" not in done.stdout
     assert Image.open(sheet).size[0] > 1000
     response = running.recommend_json(shop)
