@@ -26,8 +26,8 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## The main job on the samples; pictures go to demo/, KEEP=1 leaves the servers running
 	@export PATH="$(CURDIR)/$(BIN):$$PATH"; \
-	[ -n "$(KEEP)" ] || trap 'backdrop down' EXIT; \
 	backdrop up; \
+	[ -n "$(KEEP)" ] || trap 'backdrop down' EXIT; \
 	backdrop import samples/library --library samples; \
 	for product in $(DEMO_PRODUCTS); do \
 		backdrop recommend samples/products/$$product.jpg --library samples --sheet demo/$$product.png; \

@@ -13,7 +13,7 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 def open_channel(target: str, service: str, max_message_bytes: int = MAX_MESSAGE_BYTES) -> grpc.aio.Channel:
     """A channel to every address behind `target`, used in turn.
 
-    Calls that end UNAVAILABLE are tried three times within the caller's deadline: all calls are safe to repeat.
+    Calls that end UNAVAILABLE are tried three times within the caller's deadline.
 
     Args:
         target: such as `127.0.0.1:50051` or `dns:///captioner:50051`.
@@ -26,6 +26,8 @@ def open_channel(target: str, service: str, max_message_bytes: int = MAX_MESSAGE
             ("grpc.service_config", _service_config(service)),
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
+            # Only what is kept can be sent again; by default that is 256 KiB, less than a photo.
+            ("grpc.per_rpc_retry_buffer_size", max_message_bytes),
             # A restarted peer is found again within two seconds.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),

@@ -38,7 +38,7 @@ class ServerConfig(BaseSettings):
     """Seconds between turning NOT_SERVING and refusing calls, so that load balancers notice first."""
 
     drain_s: float = Field(default=10, ge=0)
-    """Seconds that calls in flight get to finish at shutdown."""
+    """Seconds that calls in flight get to finish at shutdown. What stops the process must wait longer than both."""
 
     max_message_mib: int = Field(default=64, ge=1)
     """Largest gRPC message in MiB, either way. Photos are limited further, with a clearer error."""

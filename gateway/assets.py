@@ -5,10 +5,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import obstore
+import structlog
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from chassis.errors import FailedPrecondition, NotFound, Unavailable
+
+log = structlog.get_logger(__name__)
 
 
 class AssetsUnavailable(Unavailable):
@@ -64,10 +67,13 @@ class Assets:
                 message = f"The picture of {name} is missing from the store; import it again with force."
                 raise PictureMissing(message) from error
 
-    async def delete(self, name: str, sha256: str) -> None:
-        """Removes a picture; one that is gone already is no error."""
-        with _available(), suppress(FileNotFoundError):
-            await obstore.delete_async(self._store, _path(name, sha256))
+    async def discard(self, name: str, sha256: str) -> None:
+        """Removes a picture that nothing uses any more. Where that fails it is left, which does no harm, and logged."""
+        try:
+            with _available(), suppress(FileNotFoundError):
+                await obstore.delete_async(self._store, _path(name, sha256))
+        except AssetsUnavailable:
+            log.warning("picture_left", name=name, sha256=sha256)
 
 
 def _path(name: str, sha256: str) -> str:

@@ -63,9 +63,6 @@ class CaptionWriter:
         """Up to `count` captions of what was read.
 
         A generator that fails or is late does not fail the call: a template writes instead, and `degraded` says so.
-
-        Raises:
-            DeadlineExceeded: no time is left.
         """
         template = templates.write(reading.features, subject)
         if not _says_what_it_shows(reading, subject):

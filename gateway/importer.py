@@ -92,7 +92,7 @@ class Importer:
         await self._assets.put(item.name, background.sha256, item.image)
         await self._ranker.upsert(background, deadline.share(CALL_SHARE))
         if known and known.sha256 != background.sha256:
-            await self._assets.delete(item.name, known.sha256)
+            await self._assets.discard(item.name, known.sha256)
         return Outcome(item.name, Change.UPDATED if known else Change.CREATED, background)
 
     async def _known(self, name: str, deadline: Deadline) -> Background | None:

@@ -13,9 +13,22 @@ from backdrop.captioner.v1 import captioner_pb2, captioner_pb2_grpc
 from backdrop.generator.v1 import generator_pb2, generator_pb2_grpc
 from backdrop.ranker.v1 import ranker_pb2, ranker_pb2_grpc
 from chassis.channels import call_metadata, open_channel
-from chassis.errors import Unavailable, from_rpc
+from chassis.errors import BackdropError, Unavailable, from_rpc
 from gateway import records
-from gateway.domain import Background, Box, Draft, Drafts, Feature, Filter, Hit, Label, Ranking, Reading, Subject
+from gateway.domain import (
+    Background,
+    Box,
+    CaptionSource,
+    Draft,
+    Drafts,
+    Feature,
+    Filter,
+    Hit,
+    Label,
+    Ranking,
+    Reading,
+    Subject,
+)
 
 Response = TypeVar("Response")
 
@@ -195,7 +208,8 @@ def _searched_text(background: Background) -> str:
     Alone, each caption would be found by its form: the sentences of a language model are nearer to a scene, which has
     the same form, than a title is that says the right thing. docs/performance.md has the figures.
     """
-    return " ".join(caption.text for caption in background.captions)[:MAX_CAPTION_LENGTH]
+    written_first = sorted(background.captions, key=lambda caption: caption.source is CaptionSource.GIVEN)
+    return " ".join(caption.text for caption in written_first)[:MAX_CAPTION_LENGTH]
 
 
 def _background(stored: ranker_pb2.Background) -> Background:
@@ -207,7 +221,7 @@ def _hit(hit: ranker_pb2.Hit) -> Hit:
     return Hit(_background(hit.background), hit.score, hit.matched_text, hit.matched_caption)
 
 
-def _refused(error: ranker_pb2.UpsertError) -> Unavailable:
-    refusal = Unavailable(f"The ranker did not store the background: {error.message}")
+def _refused(error: ranker_pb2.UpsertError) -> BackdropError:
+    refusal = BackdropError(f"The ranker did not store the background: {error.message}")
     refusal.reason = error.reason
     return refusal

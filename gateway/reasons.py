@@ -27,7 +27,7 @@ def _colors(product: Sequence[Feature], background: Sequence[Feature]) -> str:
         return ""
     if mine[0] in theirs:
         return f"its {mine[0]} picks up the product's"
-    return f"{mine[0]} stands out from {' and '.join(theirs[:2])}"
+    return f"{mine[0]} before {' and '.join(theirs[:2])}"
 
 
 def _names(features: Sequence[Feature], category: str) -> tuple[str, ...]:

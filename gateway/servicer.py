@@ -1,6 +1,7 @@
 """The gateway's RPCs: translates between the contract and the domain, nothing else."""
 
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 
 import grpc
 from aiostream import Stream, stream
@@ -9,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from backdrop.gateway.v1 import gateway_pb2_grpc
 from chassis import validation
-from chassis.errors import InvalidArgument, to_status
+from chassis.errors import InvalidArgument, NotFound, to_status
 from chassis.interceptors import Context
 from gateway import domain
 from gateway.assets import Assets
@@ -90,8 +91,10 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     ) -> pb.DeleteBackgroundResponse:
         """Forgets a background, then its picture."""
         found = await self._ranker.get(request.name, self._timeout_s(context))
-        await self._ranker.delete(found.name, self._timeout_s(context))
-        await self._assets.delete(found.name, found.sha256)
+        # It was there, so when it is gone now, it was a retry that found it so.
+        with suppress(NotFound):
+            await self._ranker.delete(found.name, self._timeout_s(context))
+        await self._assets.discard(found.name, found.sha256)
         return pb.DeleteBackgroundResponse()
 
     async def _import_one(self, request: pb.ImportBackgroundsRequest, *_: pb.ImportBackgroundsRequest) -> Outcome:

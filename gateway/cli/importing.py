@@ -87,7 +87,7 @@ def find_pictures(directory: Path) -> dict[str, Path]:
     endings = Image.registered_extensions()
     found: dict[str, Path] = {}
     for path in sorted(directory.rglob("*")):
-        if path.suffix.lower() not in endings or not path.is_file():
+        if path.suffix.lower() not in endings or path.name.startswith(".") or not path.is_file():
             continue
         background_id = slugify(path.stem, max_length=MAX_ID_LENGTH)
         if background_id in found:

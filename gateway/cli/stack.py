@@ -1,9 +1,10 @@
 """All servers of the embedded default as local processes, kept alive by supervisord."""
 
 import os
+import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,22 +44,25 @@ GRPC_SERVERS = (
 LLM = Server("llm", "services.generator.local_llm", 4)
 
 
-def up(data: Path, port: int, timeout_s: float) -> None:
+def up(data: Path, port: int, timeout_s: float, *, hermetic: bool = False) -> None:
     """Starts the servers and waits until all are healthy; one that cannot start ends the command with its error.
 
     Args:
         data: folder for everything that the servers write.
         port: the gateway's; the others take the next four.
         timeout_s: how long to wait.
+        hermetic: heed neither `.env` nor any `BACKDROP_*` of the environment: the embedded default and nothing else.
     """
     supervisor = Supervisor(data.absolute())
     if supervisor.is_running():
         fail(f"Servers with the data of {data} are running already.", f"Stop them with: {_down(data)}")
-    given = {**{key: value or "" for key, value in dotenv_values(".env").items()}, **os.environ}
-    servers = GRPC_SERVERS if "BACKDROP_GENERATOR_LLM_URL" in given else (LLM, *GRPC_SERVERS)
+    given = _without_ours(os.environ) if hermetic else {**_dotenv(), **os.environ}
+    servers = GRPC_SERVERS if given.get("BACKDROP_GENERATOR_LLM_URL") else (LLM, *GRPC_SERVERS)
+    _require_free_ports(servers, port)
     supervisor.start(
         {server.name: _command(server, port) for server in servers},
         {**_defaults(data.absolute(), port), **given, **_wiring(port)},
+        working_folder=data.absolute() if hermetic else Path.cwd(),
     )
     try:
         _wait_until_healthy(supervisor, time.monotonic() + timeout_s, port)
@@ -78,6 +82,28 @@ def down(data: Path) -> None:
     with stderr.status("Stopping the servers"):
         supervisor.stop()
     out("Stopped.")
+
+
+def _dotenv() -> dict[str, str]:
+    """What `.env` sets; an empty value sets nothing."""
+    return {key: value for key, value in dotenv_values(".env").items() if value}
+
+
+def _without_ours(environment: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in environment.items() if not key.startswith("BACKDROP_")}
+
+
+def _require_free_ports(servers: Sequence[Server], port: int) -> None:
+    """Ends the command when a port is taken: somebody else's server would pass for ours."""
+    for server in servers:
+        address = ("127.0.0.1", port + server.offset)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+            except OSError:
+                taken = f"The {server.name} cannot listen on {address[0]}:{address[1]}: another process has it."
+                fail(f"{taken} (PORT_TAKEN)", "Choose other ports with: backdrop up --port PORT")
 
 
 def _down(data: Path) -> str:
@@ -112,21 +138,24 @@ def _wiring(port: int) -> dict[str, str]:
 
 def _wait_until_healthy(supervisor: Supervisor, deadline: float, port: int) -> None:
     waiting = list(GRPC_SERVERS)
+    first_pids: dict[str, int] = {}
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=stderr, transient=True) as progress:
         task = progress.add_task("")
         while waiting:
             progress.update(task, description=f"Starting {', '.join(server.name for server in waiting)}")
-            _fail_for_the_dead(supervisor)
+            _fail_for_the_dead(supervisor, first_pids)
             if time.monotonic() > deadline:
                 fail("Not healthy in time: " + ", ".join(server.name for server in waiting), f"See {supervisor.logs}")
             waiting = [server for server in waiting if not is_serving(f"127.0.0.1:{port + server.offset}")]
             time.sleep(POLL_S)
 
 
-def _fail_for_the_dead(supervisor: Supervisor) -> None:
+def _fail_for_the_dead(supervisor: Supervisor, first_pids: dict[str, int]) -> None:
+    """Ends the command when a process has died, even if supervisord has started it again since."""
     for process in supervisor.processes():
-        if process.state in FAILED_STATES:
+        restarted = process.pid and first_pids.setdefault(process.name, process.pid) != process.pid
+        if restarted or process.state in FAILED_STATES:
             fail(f"The {process.name} did not start.", *supervisor.last_lines(process.name))
 
 
@@ -141,8 +170,8 @@ def _print_addresses(supervisor: Supervisor, servers: tuple[Server, ...], port: 
 
 @contextmanager
 def running(data: Path, port: int, timeout_s: float = 180) -> Iterator[Supervisor]:
-    """All servers for the time of the `with`: for benchmarks and end-to-end tests."""
-    up(data, port, timeout_s)
+    """All servers for the time of the `with`, whatever the user has set: for benchmarks and end-to-end tests."""
+    up(data, port, timeout_s, hermetic=True)
     supervisor = Supervisor(data.absolute())
     try:
         yield supervisor

@@ -15,7 +15,7 @@ from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
 
-STOP_WAIT_S = 15
+STOP_WAIT_S = 30
 POLL_S = 0.1
 
 
@@ -38,7 +38,9 @@ class Supervisor:
         self._socket = Path(tempfile.gettempdir()) / f"backdrop-{os.getuid()}-{digest}.sock"
         self.logs = folder / "logs"
 
-    def start(self, commands: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> None:
+    def start(
+        self, commands: Mapping[str, Sequence[str]], environment: Mapping[str, str], working_folder: Path
+    ) -> None:
         """Starts a supervisord in the background, and with it every command under its name."""
         self.logs.mkdir(parents=True, exist_ok=True)
         for name in commands:
@@ -46,14 +48,15 @@ class Supervisor:
         config = self._folder / "supervisord.conf"
         config.write_text(self._config(commands))
         daemon = [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)]
-        subprocess.run(daemon, env=dict(environment), check=True)
+        subprocess.run(daemon, env=dict(environment), cwd=working_folder, check=True)
         while not self.is_running():
             time.sleep(POLL_S)
 
     def is_running(self) -> bool:
         """A supervisord of this folder answers."""
         try:
-            self._rpc().supervisor.getPID()
+            with self._rpc() as rpc:
+                rpc.supervisor.getPID()
         except OSError:
             return False
         except xmlrpc.client.Fault:
@@ -62,12 +65,14 @@ class Supervisor:
 
     def processes(self) -> list[Process]:
         """All processes with their present state."""
-        infos: Any = self._rpc().supervisor.getAllProcessInfo()
+        with self._rpc() as rpc:
+            infos: Any = rpc.supervisor.getAllProcessInfo()
         return [Process(info["name"], info["statename"], info["pid"]) for info in infos]
 
     def stop(self) -> None:
         """Ends all processes by SIGTERM, then supervisord, and waits until they are gone."""
-        self._rpc().supervisor.shutdown()
+        with self._rpc() as rpc:
+            rpc.supervisor.shutdown()
         while self.is_running():
             time.sleep(POLL_S)
 

@@ -14,6 +14,8 @@ SHIPPED_DIR = Path(__file__).parent / "taxonomies"
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+# Categories become attributes that backgrounds are filtered by, and so share their rule.
+CategoryName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Hex = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -62,7 +64,7 @@ def _from_name(label: object) -> object:
 
 
 class _Category(_Part):
-    name: Identifier
+    name: CategoryName
     max_labels: Annotated[int, Field(ge=1, le=20)] = 1
     min_confidence: Share = 0
     min_margin: Share = 0

@@ -78,7 +78,7 @@ async def test_a_recommendation_tells_all_that_led_to_it(stub: Any) -> None:
     assert [each.verdict for each in response.candidates] == [pb.VERDICT_USED] * 3
     [best] = response.recommendations
     assert best.background.name == OAK
-    assert best.reason == "Close match for “scene 0”; both are calm; white stands out from brown."
+    assert best.reason == "Close match for “scene 0”; both are calm; white before brown."
     assert {each.stage for each in response.stages} == {"features", "captions", "grounding", "ranking"}
     models = response.models
     assert (models.image_text, models.language, models.sentence_embedding) == ("tiny-clip", "tiny-llm", "tiny-minilm")
@@ -211,7 +211,7 @@ async def test_an_imported_background_can_be_read_back(stub: Any) -> None:
 
 async def test_all_that_is_said_of_a_background_is_searched_as_one_text(stub: Any, peers: Peers) -> None:
     await import_(stub, [item("oak", title="An oak table", keywords=["oak", "kitchen"])])
-    assert list(peers.ranker.stored[OAK].captions) == ["An oak table oak, kitchen caption 0"]
+    assert list(peers.ranker.stored[OAK].captions) == ["caption 0 An oak table oak, kitchen"]
 
 
 async def test_attributes_are_what_filters_can_use(stub: Any, peers: Peers) -> None:

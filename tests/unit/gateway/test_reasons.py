@@ -19,7 +19,7 @@ def test_the_reason_names_the_scene_and_what_both_have() -> None:
 
 def test_a_contrast_of_colors_is_a_reason_too() -> None:
     reason = explain(features(color=["white"]), hit(0.5, color=["navy", "grey", "black"]))
-    assert reason == "Fair match for “A marble podium”; white stands out from navy and grey."
+    assert reason == "Fair match for “A marble podium”; white before navy and grey."
 
 
 def test_with_nothing_else_known_the_match_alone_is_told() -> None:

@@ -187,7 +187,7 @@ class RecommendResponse(_message.Message):
 
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
-        """Every caption that was written for the product, the best grounded first, with its verdict."""
+        """Every caption that was written for the product, those in use first, the best grounded before others."""
 
     @_builtins.property
     def recommendations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recommendation]:
@@ -303,7 +303,9 @@ class Candidate(_message.Message):
     scene: _builtins.str
     """The background that would suit it: what the library is searched by."""
     score: _builtins.float
-    """Cosine of caption and photo in the image-text model's space, -1 to 1."""
+    """Cosine of caption and photo in the image-text model's space, -1 to 1. 0 where it was not scored: a template's, or
+    all of them when `grounding` is degraded.
+    """
     verdict: Global___Verdict.ValueType
     reason: _builtins.str
     """Why, in a sentence."""
@@ -338,7 +340,7 @@ class Recommendation(_message.Message):
     reason: _builtins.str
     """Why it was chosen, in one plain sentence."""
     matched_scene: _builtins.str
-    """The scene and the caption that matched best."""
+    """The scene that matched best, and what it matched: the background's captions as one text, as they are searched."""
     matched_caption: _builtins.str
     @_builtins.property
     def background(self) -> Global___Background: ...
@@ -503,7 +505,9 @@ class Background(_message.Message):
     def keywords(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def captions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Caption]:
-        """What there is to say about it; it is searched by all of them together."""
+        """What there is to say about it; it is searched by all of them as one text, of which the
+        first 1,000 characters count.
+        """
 
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]:

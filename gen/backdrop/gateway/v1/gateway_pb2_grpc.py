@@ -32,8 +32,12 @@ class GatewayServiceStub:
     naming each field, and errors worth a retry carry `google.rpc.RetryInfo`. Send the metadata `x-request-id` to find a
     call in the logs of all services; one is made where you send none; the trailing metadata returns it.
 
-    Reasons that any call may end with: CAPTIONER_UNAVAILABLE, RANKER_UNAVAILABLE (UNAVAILABLE) while that service is
-    down; DEADLINE_EXCEEDED when your deadline passed first.
+    Reasons that any call may end with: CAPTIONER_UNAVAILABLE, RANKER_UNAVAILABLE and ASSETS_UNAVAILABLE (UNAVAILABLE)
+    while that service, or the store of pictures, is down; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and DEADLINE_EXCEEDED
+    (DEADLINE_EXCEEDED) when your deadline passed first.
+
+    Answers with pictures may have 32 MiB, and pages of backgrounds more than 4 MiB: gRPC clients take more than 4 MiB only
+    when told so (`grpc.max_receive_message_length`).
     """
 
     def __init__(self, channel):
@@ -81,8 +85,12 @@ class GatewayServiceServicer:
     naming each field, and errors worth a retry carry `google.rpc.RetryInfo`. Send the metadata `x-request-id` to find a
     call in the logs of all services; one is made where you send none; the trailing metadata returns it.
 
-    Reasons that any call may end with: CAPTIONER_UNAVAILABLE, RANKER_UNAVAILABLE (UNAVAILABLE) while that service is
-    down; DEADLINE_EXCEEDED when your deadline passed first.
+    Reasons that any call may end with: CAPTIONER_UNAVAILABLE, RANKER_UNAVAILABLE and ASSETS_UNAVAILABLE (UNAVAILABLE)
+    while that service, or the store of pictures, is down; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and DEADLINE_EXCEEDED
+    (DEADLINE_EXCEEDED) when your deadline passed first.
+
+    Answers with pictures may have 32 MiB, and pages of backgrounds more than 4 MiB: gRPC clients take more than 4 MiB only
+    when told so (`grpc.max_receive_message_length`).
     """
 
     def Recommend(self, request, context):
@@ -117,7 +125,8 @@ class GatewayServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetBackgroundImage(self, request, context):
-        """GetBackgroundImage returns the picture as it was imported. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND).
+        """GetBackgroundImage returns the picture as it was imported. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND, or
+        PICTURE_NOT_FOUND when the store has lost it).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -187,8 +196,12 @@ class GatewayService:
     naming each field, and errors worth a retry carry `google.rpc.RetryInfo`. Send the metadata `x-request-id` to find a
     call in the logs of all services; one is made where you send none; the trailing metadata returns it.
 
-    Reasons that any call may end with: CAPTIONER_UNAVAILABLE, RANKER_UNAVAILABLE (UNAVAILABLE) while that service is
-    down; DEADLINE_EXCEEDED when your deadline passed first.
+    Reasons that any call may end with: CAPTIONER_UNAVAILABLE, RANKER_UNAVAILABLE and ASSETS_UNAVAILABLE (UNAVAILABLE)
+    while that service, or the store of pictures, is down; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and DEADLINE_EXCEEDED
+    (DEADLINE_EXCEEDED) when your deadline passed first.
+
+    Answers with pictures may have 32 MiB, and pages of backgrounds more than 4 MiB: gRPC clients take more than 4 MiB only
+    when told so (`grpc.max_receive_message_length`).
     """
 
     @staticmethod

@@ -33,8 +33,12 @@ class GatewayServiceStub:
     naming each field, and errors worth a retry carry `google.rpc.RetryInfo`. Send the metadata `x-request-id` to find a
     call in the logs of all services; one is made where you send none; the trailing metadata returns it.
 
-    Reasons that any call may end with: CAPTIONER_UNAVAILABLE, RANKER_UNAVAILABLE (UNAVAILABLE) while that service is
-    down; DEADLINE_EXCEEDED when your deadline passed first.
+    Reasons that any call may end with: CAPTIONER_UNAVAILABLE, RANKER_UNAVAILABLE and ASSETS_UNAVAILABLE (UNAVAILABLE)
+    while that service, or the store of pictures, is down; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and DEADLINE_EXCEEDED
+    (DEADLINE_EXCEEDED) when your deadline passed first.
+
+    Answers with pictures may have 32 MiB, and pages of backgrounds more than 4 MiB: gRPC clients take more than 4 MiB only
+    when told so (`grpc.max_receive_message_length`).
     """
 
     @_typing.overload
@@ -60,7 +64,9 @@ class GatewayServiceStub:
     GetBackground: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetBackgroundRequest, _gateway_pb2.GetBackgroundResponse]
     """GetBackground reads one background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
     GetBackgroundImage: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetBackgroundImageRequest, _gateway_pb2.GetBackgroundImageResponse]
-    """GetBackgroundImage returns the picture as it was imported. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
+    """GetBackgroundImage returns the picture as it was imported. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND, or
+    PICTURE_NOT_FOUND when the store has lost it).
+    """
     ListBackgrounds: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ListBackgroundsRequest, _gateway_pb2.ListBackgroundsResponse]
     """ListBackgrounds lists a library page by page, in an order that stays the same.
 
@@ -77,8 +83,12 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     naming each field, and errors worth a retry carry `google.rpc.RetryInfo`. Send the metadata `x-request-id` to find a
     call in the logs of all services; one is made where you send none; the trailing metadata returns it.
 
-    Reasons that any call may end with: CAPTIONER_UNAVAILABLE, RANKER_UNAVAILABLE (UNAVAILABLE) while that service is
-    down; DEADLINE_EXCEEDED when your deadline passed first.
+    Reasons that any call may end with: CAPTIONER_UNAVAILABLE, RANKER_UNAVAILABLE and ASSETS_UNAVAILABLE (UNAVAILABLE)
+    while that service, or the store of pictures, is down; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and DEADLINE_EXCEEDED
+    (DEADLINE_EXCEEDED) when your deadline passed first.
+
+    Answers with pictures may have 32 MiB, and pages of backgrounds more than 4 MiB: gRPC clients take more than 4 MiB only
+    when told so (`grpc.max_receive_message_length`).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -101,7 +111,9 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     GetBackground: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetBackgroundRequest, _gateway_pb2.GetBackgroundResponse]  # type: ignore[assignment]
     """GetBackground reads one background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
     GetBackgroundImage: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetBackgroundImageRequest, _gateway_pb2.GetBackgroundImageResponse]  # type: ignore[assignment]
-    """GetBackgroundImage returns the picture as it was imported. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
+    """GetBackgroundImage returns the picture as it was imported. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND, or
+    PICTURE_NOT_FOUND when the store has lost it).
+    """
     ListBackgrounds: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListBackgroundsRequest, _gateway_pb2.ListBackgroundsResponse]  # type: ignore[assignment]
     """ListBackgrounds lists a library page by page, in an order that stays the same.
 
@@ -117,8 +129,12 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     naming each field, and errors worth a retry carry `google.rpc.RetryInfo`. Send the metadata `x-request-id` to find a
     call in the logs of all services; one is made where you send none; the trailing metadata returns it.
 
-    Reasons that any call may end with: CAPTIONER_UNAVAILABLE, RANKER_UNAVAILABLE (UNAVAILABLE) while that service is
-    down; DEADLINE_EXCEEDED when your deadline passed first.
+    Reasons that any call may end with: CAPTIONER_UNAVAILABLE, RANKER_UNAVAILABLE and ASSETS_UNAVAILABLE (UNAVAILABLE)
+    while that service, or the store of pictures, is down; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and DEADLINE_EXCEEDED
+    (DEADLINE_EXCEEDED) when your deadline passed first.
+
+    Answers with pictures may have 32 MiB, and pages of backgrounds more than 4 MiB: gRPC clients take more than 4 MiB only
+    when told so (`grpc.max_receive_message_length`).
     """
 
     @_abc_1.abstractmethod
@@ -163,7 +179,9 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gateway_pb2.GetBackgroundImageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.GetBackgroundImageResponse, _abc.Awaitable[_gateway_pb2.GetBackgroundImageResponse]]:
-        """GetBackgroundImage returns the picture as it was imported. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
+        """GetBackgroundImage returns the picture as it was imported. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND, or
+        PICTURE_NOT_FOUND when the store has lost it).
+        """
 
     @_abc_1.abstractmethod
     def ListBackgrounds(

@@ -37,7 +37,7 @@ def test_each_scene_of_a_family_has_the_form_too() -> None:
 )
 def test_examples_of_the_products_own_family_stand_last(object_type: str, place: str) -> None:
     prompt = load_prompt(Subject.PRODUCT)
-    *_, first_of_family, _, _, _, _, question = prompt.messages([("object_type", [object_type])])
+    *_, first_of_family, _, _, question = prompt.messages([("object_type", [object_type])])
     assert place in first_of_family["content"]
     assert object_type in question["content"]
 
