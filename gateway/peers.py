@@ -208,8 +208,9 @@ def _searched_text(background: Background) -> str:
     Alone, each caption would be found by its form: the sentences of a language model are nearer to a scene, which has
     the same form, than a title is that says the right thing. docs/performance.md has the figures.
     """
-    written_first = sorted(background.captions, key=lambda caption: caption.source is CaptionSource.GIVEN)
-    return " ".join(caption.text for caption in written_first)[:MAX_CAPTION_LENGTH]
+    given = " ".join(caption.text for caption in background.captions if caption.source is CaptionSource.GIVEN)
+    written = " ".join(caption.text for caption in background.captions if caption.source is not CaptionSource.GIVEN)
+    return f"{given[: MAX_CAPTION_LENGTH - len(written) - 1]} {written}".strip()[:MAX_CAPTION_LENGTH]
 
 
 def _background(stored: ranker_pb2.Background) -> Background:

@@ -211,7 +211,7 @@ async def test_an_imported_background_can_be_read_back(stub: Any) -> None:
 
 async def test_all_that_is_said_of_a_background_is_searched_as_one_text(stub: Any, peers: Peers) -> None:
     await import_(stub, [item("oak", title="An oak table", keywords=["oak", "kitchen"])])
-    assert list(peers.ranker.stored[OAK].captions) == ["caption 0 An oak table oak, kitchen"]
+    assert list(peers.ranker.stored[OAK].captions) == ["An oak table oak, kitchen caption 0"]
 
 
 async def test_attributes_are_what_filters_can_use(stub: Any, peers: Peers) -> None:
