@@ -131,8 +131,8 @@ def reason_of(status: status_pb2.Status) -> str:
     info = error_details_pb2.ErrorInfo()
     for detail in status.details:
         if detail.Unpack(info):
-            return info.reason
-    return code_pb2.Code.Name(code_pb2.Code.ValueType(status.code))
+            return str(info.reason)
+    return str(code_pb2.Code.Name(status.code))
 
 
 def violations_of(status: status_pb2.Status) -> list[FieldViolation]:
@@ -168,7 +168,7 @@ def retry_after_s_of(status: status_pb2.Status) -> float | None:
     retry_info = error_details_pb2.RetryInfo()
     for detail in status.details:
         if detail.Unpack(retry_info):
-            return retry_info.retry_delay.ToMilliseconds() / 1000
+            return float(retry_info.retry_delay.ToMilliseconds()) / 1000
     return None
 
 

@@ -24,14 +24,12 @@ RPC_SECONDS = Histogram("backdrop_rpc_seconds", "Time from request to response o
 RPCS = Counter("backdrop_rpcs", "Calls by their method and gRPC status.", ["method", "code"])
 
 if TYPE_CHECKING:
-    Interceptor = grpc.aio.ServerInterceptor[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
 else:  # generic in the type stubs only
-    Interceptor = grpc.aio.ServerInterceptor
     Context = grpc.aio.ServicerContext
 
 
-class RequestInterceptor(Interceptor):
+class RequestInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every method of Backdrop's own services; health and reflection pass untouched.
 
     Unary requests are validated here. The messages of a client stream are not, so that one bad item does not end the
