@@ -8,9 +8,10 @@ import structlog
 from chassis.interceptors import REQUEST_ID_KEY
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""The largest message, either way."""
 
 
-def open_channel(target: str, service: str, max_message_bytes: int = MAX_MESSAGE_BYTES) -> grpc.aio.Channel:
+def open_channel(target: str, service: str) -> grpc.aio.Channel:
     """A channel to every address behind `target`, used in turn.
 
     Calls that end UNAVAILABLE are tried three times within the caller's deadline.
@@ -18,16 +19,15 @@ def open_channel(target: str, service: str, max_message_bytes: int = MAX_MESSAGE
     Args:
         target: such as `127.0.0.1:50051` or `dns:///captioner:50051`.
         service: full name of the gRPC service that the channel is for.
-        max_message_bytes: the largest message, either way.
     """
     return grpc.aio.insecure_channel(
         target,
         options=[
             ("grpc.service_config", _service_config(service)),
-            ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.max_send_message_length", max_message_bytes),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             # Only what is kept can be sent again; by default that is 256 KiB, less than a photo.
-            ("grpc.per_rpc_retry_buffer_size", max_message_bytes),
+            ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
             # A restarted peer is found again within two seconds.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),

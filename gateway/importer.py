@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import structlog
 
@@ -20,7 +21,7 @@ CALL_SHARE = 0.5
 MAX_TEXT = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Item:
     """A background that is sent for import; fields as in the contract."""
 
@@ -30,7 +31,7 @@ class Item:
     keywords: tuple[str, ...]
     force: bool
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Lower-case hexadecimal digest of the picture."""
         return hashlib.sha256(self.image).hexdigest()
