@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -51,25 +52,84 @@ class ExtractFeaturesRequest(_message.Message):
 
     IMAGE_FIELD_NUMBER: _builtins.int
     TAXONOMY_FIELD_NUMBER: _builtins.int
+    CATEGORIES_FIELD_NUMBER: _builtins.int
     image: _builtins.bytes
-    """The encoded photo: JPEG, PNG, WebP, AVIF, GIF (its first picture), BMP or TIFF. 1 byte to 32 MiB, and by default at
-    most 100 megapixels. Its EXIF orientation is applied, and transparency is composited on white.
+    """The encoded photo: JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP or TIFF; of several pictures the first. 1 byte to 32 MiB,
+    and by default at most 100 megapixels. Its EXIF orientation is applied, its colours are converted to sRGB, and
+    transparency is composited on white.
     """
     taxonomy: _builtins.str
-    """The taxonomy to read the photo against, such as `product` or `background`: see ListTaxonomies."""
+    """The taxonomy to read the photo against, such as `product` or `background`: see ListTaxonomies. May be left empty when
+    `categories` has any; then the whole photo is read, and no foreground is cut out.
+    """
+    @_builtins.property
+    def categories(self) -> _containers.RepeatedCompositeFieldContainer[Global___CustomCategory]:
+        """Categories of the caller's own, read zero-shot after those of the taxonomy; at most 16. The embeddings of their texts
+        are remembered, so the second request with the same labels is as fast as with a taxonomy's.
+        """
+
     def __init__(
         self,
         *,
         image: _builtins.bytes = ...,
         taxonomy: _builtins.str = ...,
+        categories: _abc.Iterable[Global___CustomCategory] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "taxonomy", b"taxonomy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "image", b"image", "taxonomy", b"taxonomy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExtractFeaturesRequest: _TypeAlias = ExtractFeaturesRequest  # noqa: Y015
+
+@_typing.final
+class CustomCategory(_message.Message):
+    """A category that a caller brings along."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    TEMPLATES_FIELD_NUMBER: _builtins.int
+    MAX_LABELS_FIELD_NUMBER: _builtins.int
+    MIN_CONFIDENCE_FIELD_NUMBER: _builtins.int
+    MIN_MARGIN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """What the feature is called in the response, such as `season`. Unlike the names of the taxonomy's categories."""
+    max_labels: _builtins.int
+    """The most labels to return, 1 to 20; 0 means 1."""
+    min_confidence: _builtins.float
+    """Labels of less confidence are not returned, 0 to 1."""
+    min_margin: _builtins.float
+    """Labels that lead the best label not chosen by less are not returned, 0 to 1."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """2 to 1,000 labels of 1 to 100 characters, each different."""
+
+    @_builtins.property
+    def templates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Up to 16 sentences that a label is read in, each with one `{}` where the label goes, such as `a photo for {}`. The
+        embeddings of a label's sentences are averaged. None means the bare label.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        templates: _abc.Iterable[_builtins.str] | None = ...,
+        max_labels: _builtins.int = ...,
+        min_confidence: _builtins.float = ...,
+        min_margin: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "max_labels", b"max_labels", "min_confidence", b"min_confidence", "min_margin", b"min_margin", "name", b"name", "templates", b"templates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CustomCategory: _TypeAlias = CustomCategory  # noqa: Y015
 
 @_typing.final
 class ExtractFeaturesResponse(_message.Message):
@@ -83,6 +143,7 @@ class ExtractFeaturesResponse(_message.Message):
     IMAGE_HEIGHT_FIELD_NUMBER: _builtins.int
     PALETTE_FIELD_NUMBER: _builtins.int
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    PROCESSING_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The image-text model that read the photo."""
     image_width: _builtins.int
@@ -92,7 +153,7 @@ class ExtractFeaturesResponse(_message.Message):
     """The photo's format, such as `image/jpeg`."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]:
-        """One for each category of the taxonomy, in the taxonomy's order."""
+        """One for each category of the taxonomy, in the taxonomy's order, then one for each of the request's own."""
 
     @_builtins.property
     def embedding(self) -> Global___Embedding:
@@ -108,6 +169,10 @@ class ExtractFeaturesResponse(_message.Message):
     def palette(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaletteColor]:
         """The main colours of the product (or, without a foreground, of the whole photo), largest share first."""
 
+    @_builtins.property
+    def processing(self) -> Global___Processing:
+        """What the time went into."""
+
     def __init__(
         self,
         *,
@@ -119,14 +184,55 @@ class ExtractFeaturesResponse(_message.Message):
         image_height: _builtins.int = ...,
         palette: _abc.Iterable[Global___PaletteColor] | None = ...,
         content_type: _builtins.str = ...,
+        processing: Global___Processing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "foreground", b"foreground"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "foreground", b"foreground", "processing", b"processing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "embedding", b"embedding", "features", b"features", "foreground", b"foreground", "image_height", b"image_height", "image_width", b"image_width", "model", b"model", "palette", b"palette"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "embedding", b"embedding", "features", b"features", "foreground", b"foreground", "image_height", b"image_height", "image_width", b"image_width", "model", b"model", "palette", b"palette", "processing", b"processing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExtractFeaturesResponse: _TypeAlias = ExtractFeaturesResponse  # noqa: Y015
+
+@_typing.final
+class Processing(_message.Message):
+    """What the captioner's part of a call went into."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECODE_DURATION_FIELD_NUMBER: _builtins.int
+    QUEUE_DURATION_FIELD_NUMBER: _builtins.int
+    MODEL_DURATION_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    batch_size: _builtins.int
+    """Images (or texts) of all calls in that batch."""
+    @_builtins.property
+    def decode_duration(self) -> _duration_pb2.Duration:
+        """Decoding the photo, finding its foreground, and cutting out what the model looks at. Absent when no photo was sent."""
+
+    @_builtins.property
+    def queue_duration(self) -> _duration_pb2.Duration:
+        """Waiting for the model, after decoding. Zero when no model was needed, since all texts were remembered."""
+
+    @_builtins.property
+    def model_duration(self) -> _duration_pb2.Duration:
+        """The model on the batch that the call was a part of."""
+
+    def __init__(
+        self,
+        *,
+        decode_duration: _duration_pb2.Duration | None = ...,
+        queue_duration: _duration_pb2.Duration | None = ...,
+        model_duration: _duration_pb2.Duration | None = ...,
+        batch_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decode_duration", b"decode_duration", "model_duration", b"model_duration", "queue_duration", b"queue_duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "decode_duration", b"decode_duration", "model_duration", b"model_duration", "queue_duration", b"queue_duration"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Processing: _TypeAlias = Processing  # noqa: Y015
 
 @_typing.final
 class Feature(_message.Message):
@@ -138,12 +244,17 @@ class Feature(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     UNSURE_FIELD_NUMBER: _builtins.int
     READER_FIELD_NUMBER: _builtins.int
+    CALIBRATED_FIELD_NUMBER: _builtins.int
     category: _builtins.str
     """The category's name, such as `object_type` or `color`."""
     unsure: _builtins.bool
     """The best label led the others by too thin a margin, so none is given rather than one guessed."""
     reader: Global___Reader.ValueType
     """How the category was read."""
+    calibrated: _builtins.bool
+    """Whether the confidences were fitted to labelled photos for this model: then of labels with 0.9 about nine of ten are
+    right. Otherwise they only order the labels.
+    """
     @_builtins.property
     def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Label]:
         """The labels that the photo supports, the most confident first. Empty when `unsure`."""
@@ -155,10 +266,11 @@ class Feature(_message.Message):
         labels: _abc.Iterable[Global___Label] | None = ...,
         unsure: _builtins.bool = ...,
         reader: Global___Reader.ValueType = ...,
+        calibrated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "labels", b"labels", "reader", b"reader", "unsure", b"unsure"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibrated", b"calibrated", "category", b"category", "labels", b"labels", "reader", b"reader", "unsure", b"unsure"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -174,8 +286,9 @@ class Label(_message.Message):
     name: _builtins.str
     """The label as the taxonomy spells it, such as `coffee mug`."""
     confidence: _builtins.float
-    """Zero-shot: the softmax share over the category's labels. Palette: the colour's share of the pixels. Photometric: how
-    surely the measure is beyond the label's bound, by itself. 0 to 1.
+    """Zero-shot: the softmax share over the category's labels, at the temperature that was fitted where the feature is
+    `calibrated`. Palette: the colour's share of the pixels. Photometric: how surely the measure is beyond the label's
+    bound, by itself. 0 to 1.
     """
     margin: _builtins.float
     """How far the label leads the best label that was not chosen, in confidence. 0 to 1."""
@@ -323,15 +436,23 @@ class ScoreTextsResponse(_message.Message):
     SCORES_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     LOGIT_SCALE_FIELD_NUMBER: _builtins.int
+    LOGIT_BIAS_FIELD_NUMBER: _builtins.int
+    PROCESSING_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model that scored."""
     logit_scale: _builtins.float
-    """What the model multiplies a cosine by before a softmax over texts."""
+    """What the model multiplies a cosine by before a softmax over texts, or, with a bias, before a sigmoid for each."""
+    logit_bias: _builtins.float
+    """What a SigLIP-like model adds to the scaled cosine before a sigmoid; 0 for CLIP-like models."""
     @_builtins.property
     def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """One for each text, in the order of the request: the cosine of image and text, -1 to 1. Comparable between texts
         for one photo and one model, not between models.
         """
+
+    @_builtins.property
+    def processing(self) -> Global___Processing:
+        """What the time went into."""
 
     def __init__(
         self,
@@ -339,10 +460,12 @@ class ScoreTextsResponse(_message.Message):
         scores: _abc.Iterable[_builtins.float] | None = ...,
         model: _builtins.str = ...,
         logit_scale: _builtins.float = ...,
+        logit_bias: _builtins.float = ...,
+        processing: Global___Processing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["processing", b"processing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["logit_scale", b"logit_scale", "model", b"model", "scores", b"scores"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["logit_bias", b"logit_bias", "logit_scale", b"logit_scale", "model", b"model", "processing", b"processing", "scores", b"scores"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

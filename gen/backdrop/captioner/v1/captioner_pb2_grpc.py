@@ -30,6 +30,13 @@ class CaptionerServiceStub:
 
     It is stateless: any replica answers any call. Errors carry `google.rpc.ErrorInfo` with a stable reason, and
     INVALID_ARGUMENT carries `google.rpc.BadRequest` naming each field.
+
+    Every RPC that needs the model may also answer
+    RESOURCE_EXHAUSTED  (QUEUE_FULL, OUT_OF_MEMORY) more is waiting than the captioner takes. `google.rpc.RetryInfo` says
+    when to try again.
+    UNAVAILABLE         (MODEL_RESTARTING) the model's process ended and is being started again; RetryInfo, too.
+    DEADLINE_EXCEEDED   the deadline passed while the call waited; the model has not spent time on it.
+    INTERNAL            (MODEL_FAILED) the model failed on this photo or text, and on no other in its batch.
     """
 
     def __init__(self, channel):
@@ -60,10 +67,17 @@ class CaptionerServiceServicer:
 
     It is stateless: any replica answers any call. Errors carry `google.rpc.ErrorInfo` with a stable reason, and
     INVALID_ARGUMENT carries `google.rpc.BadRequest` naming each field.
+
+    Every RPC that needs the model may also answer
+    RESOURCE_EXHAUSTED  (QUEUE_FULL, OUT_OF_MEMORY) more is waiting than the captioner takes. `google.rpc.RetryInfo` says
+    when to try again.
+    UNAVAILABLE         (MODEL_RESTARTING) the model's process ended and is being started again; RetryInfo, too.
+    DEADLINE_EXCEEDED   the deadline passed while the call waited; the model has not spent time on it.
+    INTERNAL            (MODEL_FAILED) the model failed on this photo or text, and on no other in its batch.
     """
 
     def ExtractFeatures(self, request, context):
-        """ExtractFeatures reads a photo's features zero-shot, against the labels of a taxonomy.
+        """ExtractFeatures reads a photo's features zero-shot, against the labels of a taxonomy, or against the request's own.
 
         Errors:
         INVALID_ARGUMENT  `image` is empty, not an image, truncated, or over the limits on bytes or pixels.
@@ -123,6 +137,13 @@ class CaptionerService:
 
     It is stateless: any replica answers any call. Errors carry `google.rpc.ErrorInfo` with a stable reason, and
     INVALID_ARGUMENT carries `google.rpc.BadRequest` naming each field.
+
+    Every RPC that needs the model may also answer
+    RESOURCE_EXHAUSTED  (QUEUE_FULL, OUT_OF_MEMORY) more is waiting than the captioner takes. `google.rpc.RetryInfo` says
+    when to try again.
+    UNAVAILABLE         (MODEL_RESTARTING) the model's process ended and is being started again; RetryInfo, too.
+    DEADLINE_EXCEEDED   the deadline passed while the call waited; the model has not spent time on it.
+    INTERNAL            (MODEL_FAILED) the model failed on this photo or text, and on no other in its batch.
     """
 
     @staticmethod

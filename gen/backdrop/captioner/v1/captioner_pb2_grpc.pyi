@@ -31,6 +31,13 @@ class CaptionerServiceStub:
 
     It is stateless: any replica answers any call. Errors carry `google.rpc.ErrorInfo` with a stable reason, and
     INVALID_ARGUMENT carries `google.rpc.BadRequest` naming each field.
+
+    Every RPC that needs the model may also answer
+      RESOURCE_EXHAUSTED  (QUEUE_FULL, OUT_OF_MEMORY) more is waiting than the captioner takes. `google.rpc.RetryInfo` says
+                          when to try again.
+      UNAVAILABLE         (MODEL_RESTARTING) the model's process ended and is being started again; RetryInfo, too.
+      DEADLINE_EXCEEDED   the deadline passed while the call waited; the model has not spent time on it.
+      INTERNAL            (MODEL_FAILED) the model failed on this photo or text, and on no other in its batch.
     """
 
     @_typing.overload
@@ -38,7 +45,7 @@ class CaptionerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CaptionerServiceAsyncStub: ...
     ExtractFeatures: _grpc.UnaryUnaryMultiCallable[_captioner_pb2.ExtractFeaturesRequest, _captioner_pb2.ExtractFeaturesResponse]
-    """ExtractFeatures reads a photo's features zero-shot, against the labels of a taxonomy.
+    """ExtractFeatures reads a photo's features zero-shot, against the labels of a taxonomy, or against the request's own.
 
     Errors:
       INVALID_ARGUMENT  `image` is empty, not an image, truncated, or over the limits on bytes or pixels.
@@ -61,11 +68,18 @@ class CaptionerServiceAsyncStub(CaptionerServiceStub):
 
     It is stateless: any replica answers any call. Errors carry `google.rpc.ErrorInfo` with a stable reason, and
     INVALID_ARGUMENT carries `google.rpc.BadRequest` naming each field.
+
+    Every RPC that needs the model may also answer
+      RESOURCE_EXHAUSTED  (QUEUE_FULL, OUT_OF_MEMORY) more is waiting than the captioner takes. `google.rpc.RetryInfo` says
+                          when to try again.
+      UNAVAILABLE         (MODEL_RESTARTING) the model's process ended and is being started again; RetryInfo, too.
+      DEADLINE_EXCEEDED   the deadline passed while the call waited; the model has not spent time on it.
+      INTERNAL            (MODEL_FAILED) the model failed on this photo or text, and on no other in its batch.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ExtractFeatures: _aio.UnaryUnaryMultiCallable[_captioner_pb2.ExtractFeaturesRequest, _captioner_pb2.ExtractFeaturesResponse]  # type: ignore[assignment]
-    """ExtractFeatures reads a photo's features zero-shot, against the labels of a taxonomy.
+    """ExtractFeatures reads a photo's features zero-shot, against the labels of a taxonomy, or against the request's own.
 
     Errors:
       INVALID_ARGUMENT  `image` is empty, not an image, truncated, or over the limits on bytes or pixels.
@@ -87,6 +101,13 @@ class CaptionerServiceServicer(metaclass=_abc_1.ABCMeta):
 
     It is stateless: any replica answers any call. Errors carry `google.rpc.ErrorInfo` with a stable reason, and
     INVALID_ARGUMENT carries `google.rpc.BadRequest` naming each field.
+
+    Every RPC that needs the model may also answer
+      RESOURCE_EXHAUSTED  (QUEUE_FULL, OUT_OF_MEMORY) more is waiting than the captioner takes. `google.rpc.RetryInfo` says
+                          when to try again.
+      UNAVAILABLE         (MODEL_RESTARTING) the model's process ended and is being started again; RetryInfo, too.
+      DEADLINE_EXCEEDED   the deadline passed while the call waited; the model has not spent time on it.
+      INTERNAL            (MODEL_FAILED) the model failed on this photo or text, and on no other in its batch.
     """
 
     @_abc_1.abstractmethod
@@ -95,7 +116,7 @@ class CaptionerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _captioner_pb2.ExtractFeaturesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_captioner_pb2.ExtractFeaturesResponse, _abc.Awaitable[_captioner_pb2.ExtractFeaturesResponse]]:
-        """ExtractFeatures reads a photo's features zero-shot, against the labels of a taxonomy.
+        """ExtractFeatures reads a photo's features zero-shot, against the labels of a taxonomy, or against the request's own.
 
         Errors:
           INVALID_ARGUMENT  `image` is empty, not an image, truncated, or over the limits on bytes or pixels.
