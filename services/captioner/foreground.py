@@ -10,8 +10,9 @@ from PIL import Image
 from services.captioner.palette import find_clusters, to_lab
 
 # GrabCut takes time in proportion to the pixels, and a product's outline needs no more of them.
-SIDE_PX = 160
-_ITERATIONS = 1
+SIDE_PX = 96
+# The colours of product and background are learnt from every second pixel of every second row.
+_LEARNING_STEP = 2
 _BORDER_SHARE = 0.04
 # Distance in CIELAB from the border's colours beyond which a pixel is likely, and surely, the product's.
 _LIKELY_DISTANCE, _SURE_DISTANCE = 9.0, 26.0
@@ -81,26 +82,41 @@ def _shrink_alpha(alpha: NDArray[np.uint8], small: NDArray[np.uint8]) -> NDArray
 
 def _grab(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     labels = _guess(_distance_from_border(rgb))
-    if not (labels & 1).any() or not (labels == cv2.GC_BGD).any():
+    sample = np.ascontiguousarray(labels[::_LEARNING_STEP, ::_LEARNING_STEP])
+    if not (sample & 1).any() or not (sample == cv2.GC_BGD).any():
         return np.zeros(labels.shape, dtype=np.bool_)
-    background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
+    colors = np.zeros((1, 65)), np.zeros((1, 65))
+    _cut(rgb[::_LEARNING_STEP, ::_LEARNING_STEP], sample, colors, 0, cv2.GC_INIT_WITH_MASK)
+    _cut(rgb, labels, colors, 1, cv2.GC_EVAL_FREEZE_MODEL)
+    return np.asarray((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD))
+
+
+def _cut(
+    rgb: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    colors: tuple[NDArray[np.float64], NDArray[np.float64]],
+    iterations: int,
+    mode: int,
+) -> None:
+    """GrabCut, which changes `labels` and the `colors` of background and product in place."""
     whole = (0, 0, rgb.shape[1], rgb.shape[0])
     # OpenCV draws its first clusters at random.
     cv2.setRNGSeed(0)
-    cv2.grabCut(np.ascontiguousarray(rgb), labels, whole, background, foreground, _ITERATIONS, cv2.GC_INIT_WITH_MASK)
-    return np.asarray((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD))
+    cv2.grabCut(np.ascontiguousarray(rgb), labels, whole, *colors, iterations, mode)
 
 
 def _distance_from_border(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """For each pixel, the distance in CIELAB to the nearest of the border's main colours, of shape (height, width)."""
     height, width = rgb.shape[:2]
     border = find_clusters(rgb[_rim(height, width)])
-    # A product that touches the border leaves its colour there too, but on a smaller share of it.
-    references = border.lab[border.shares >= min(_BACKGROUND_SHARE, border.shares.max())]
     # A shadow is darker than the surface that it falls on, but of the same hue.
     weights = np.array([_LIGHTNESS_WEIGHT, 1, 1], dtype=np.float32)
-    differences = (to_lab(rgb)[:, None] - references) * weights
-    return np.asarray(np.linalg.norm(differences, axis=2).min(axis=1).reshape(height, width))
+    # A product that touches the border leaves its colour there too, but on a smaller share of it.
+    references = border.lab[border.shares >= min(_BACKGROUND_SHARE, border.shares.max())] * weights
+    lab = to_lab(rgb) * weights
+    # Without the square of the pixel itself, which is the same for each reference.
+    squares = ((references**2).sum(axis=1) - 2 * (lab @ references.T)).min(axis=1) + np.einsum("ij,ij->i", lab, lab)
+    return np.asarray(np.sqrt(np.maximum(squares, 0)).reshape(height, width))
 
 
 def _rim(height: int, width: int) -> NDArray[np.bool_]:

@@ -14,6 +14,8 @@ Lab = NDArray[np.float32]
 
 CLUSTERS = 6
 _ITERATIONS = 10
+# Centres that move less than this have settled: no eye sees it.
+_SETTLED_DISTANCE = 0.5
 # Clusters nearer than this are one colour to the eye, such as the lit and the shaded side of a product.
 _SAME_COLOR_DISTANCE = 12.0
 _SMALLEST_SHARE = 0.03
@@ -79,14 +81,19 @@ def find_clusters(pixels: NDArray[np.uint8]) -> Clusters:
 
     K-means in CIELAB over a histogram of the pixels; the same pixels always give the same clusters.
     """
-    colors, counts = _histogram(pixels)
-    lab = to_lab(colors)
+    lab, counts = _histogram(pixels)
     centers = _spread_centers(lab, counts)
+    weighted = (lab * counts[:, None]).T
     for _ in range(_ITERATIONS):
-        nearest = np.linalg.norm(lab[:, None] - centers[None], axis=2).argmin(axis=1)
-        sums = np.stack([np.bincount(nearest, counts * lab[:, axis], len(centers)) for axis in range(3)], axis=1)
+        # The square of the colour itself is the same for every centre.
+        nearest = ((centers**2).sum(axis=1) - 2 * (lab @ centers.T)).argmin(axis=1)
         totals = np.bincount(nearest, counts, len(centers))
-        centers = np.where(totals[:, None] > 0, sums / np.maximum(totals, 1)[:, None], centers).astype(np.float32)
+        sums = np.stack([np.bincount(nearest, channel, len(centers)) for channel in weighted], axis=1)
+        moved = np.where(totals[:, None] > 0, sums / np.maximum(totals, 1)[:, None], centers).astype(np.float32)
+        settled = np.abs(moved - centers).max() < _SETTLED_DISTANCE
+        centers = moved
+        if settled:
+            break
     return _merge(centers, totals / totals.sum())
 
 
@@ -99,39 +106,42 @@ def name_palette(clusters: Clusters, namer: ColorNamer) -> list[PaletteColor]:
     ]
 
 
-def _histogram(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+def _histogram(pixels: NDArray[np.uint8]) -> tuple[Lab, NDArray[np.float32]]:
     """The distinct colours at 5 bits a channel, each the middle of its bin, with their numbers of pixels."""
-    bins = pixels.astype(np.int32) >> 3
-    codes, counts = np.unique(bins[:, 0] << 10 | bins[:, 1] << 5 | bins[:, 2], return_counts=True)
+    red, green, blue = (pixels.T >> 3).astype(np.int32)
+    counts = np.bincount(red << 10 | green << 5 | blue)
+    codes = np.flatnonzero(counts > 0)
     channels = np.stack([codes >> 10, codes >> 5 & 31, codes & 31], axis=1)
-    return (channels << 3 | channels >> 2).astype(np.uint8), counts.astype(np.float64)
+    return to_lab((channels << 3 | channels >> 2).astype(np.uint8)), counts[codes].astype(np.float32)
 
 
-def _spread_centers(lab: Lab, counts: NDArray[np.float64]) -> Lab:
+def _spread_centers(lab: Lab, counts: NDArray[np.float32]) -> Lab:
     """First centres: the most frequent colour, then each time the one that is frequent and far from those."""
+    squares = np.einsum("ij,ij->i", lab, lab)
     chosen = [int(counts.argmax())]
-    distances = np.linalg.norm(lab - lab[chosen[0]], axis=1)
+    distances = np.full(len(lab), np.inf, dtype=np.float32)
     while len(chosen) < min(CLUSTERS, len(lab)):
-        chosen.append(int((distances**2 * counts).argmax()))
-        distances = np.minimum(distances, np.linalg.norm(lab - lab[chosen[-1]], axis=1))
+        last = chosen[-1]
+        distances = np.minimum(distances, squares - 2 * (lab @ lab[last]) + squares[last])
+        chosen.append(int((distances * counts).argmax()))
     return lab[chosen]
 
 
 def _merge(centers: Lab, shares: NDArray[np.float64]) -> Clusters:
     """Joins clusters that the eye takes for one colour; the larger one's colour stays."""
-    kept: list[int] = []
-    totals: list[float] = []
+    weighed = _weigh(centers)
+    distances = np.linalg.norm(weighed[:, None] - weighed, axis=2)
+    totals: dict[int, float] = {}
     for index in np.argsort(-shares, kind="stable"):
         if shares[index] == 0:
             continue
-        distances = np.linalg.norm(_weigh(centers[kept]) - _weigh(centers[index : index + 1]), axis=1)
-        if len(kept) and distances.min() < _SAME_COLOR_DISTANCE:
-            totals[int(distances.argmin())] += float(shares[index])
+        nearest = min(totals, key=lambda kept: float(distances[index, kept]), default=None)
+        if nearest is not None and distances[index, nearest] < _SAME_COLOR_DISTANCE:
+            totals[nearest] += float(shares[index])
         else:
-            kept.append(int(index))
-            totals.append(float(shares[index]))
-    order = np.argsort(-np.array(totals), kind="stable")
-    return Clusters(centers[np.array(kept)[order]], np.array(totals)[order])
+            totals[int(index)] = float(shares[index])
+    order = sorted(totals, key=lambda kept: -totals[kept])
+    return Clusters(centers[order], np.array([totals[kept] for kept in order]))
 
 
 def _weigh(lab: Lab) -> Lab:

@@ -1,15 +1,22 @@
+import contextlib
+import resource
 import struct
 import time
 import zlib
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
 
 from chassis.errors import InvalidArgument
-from services.captioner.image_decoding import WORK_SIDE_PX, Limits, decode
+from services.captioner.foreground import find_foreground
+from services.captioner.image_decoding import FORMATS, WORK_SIDE_PX, Limits, decode
+from tests.hostile import hostile_images, png
 from tests.unit.services.captioner.fakes import a_photo, encode
 
 # Pillow warns of damage that it can do without; as errors, warnings would make it refuse what it reads.
@@ -23,16 +30,6 @@ def refusal(data: bytes, limits: Limits = LIMITS) -> str:
         decode(data, limits)
     assert [each.field for each in caught.value.violations] == ["image"]
     return caught.value.message
-
-
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds the beginning of its pixels."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(100_000))) + chunk(b"IEND", b"")
 
 
 def test_an_empty_file_is_refused() -> None:
@@ -60,7 +57,7 @@ def test_a_jpeg_that_is_cut_in_its_header_is_refused() -> None:
 def test_a_decompression_bomb_is_refused_from_its_header() -> None:
     started = time.perf_counter()
 
-    message = refusal(png_header(50_000, 50_000))
+    message = refusal(png(50_000, 50_000))
 
     assert "50,000 x 50,000 pixels are over the limit of 100 megapixels" in message
     assert time.perf_counter() - started < 1
@@ -175,3 +172,202 @@ def test_damage_anywhere_gives_a_photo_or_a_refusal(form: str, data: st.DataObje
     except InvalidArgument:
         return
     assert photo.image.mode == "RGB"
+
+
+def matrix_profile(primaries: str) -> bytes:
+    """A minimal ICC profile (version 2) of a display or camera space, with a gamma of 2.2."""
+    columns = {
+        "P3": ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407)),
+        "Adobe RGB": ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)),
+    }[primaries]
+    curve = b"curv" + struct.pack(">IIH", 0, 1, round(2.2 * 256)) + bytes(2)
+    tags = {b"wtpt": xyz(0.9642, 1.0, 0.8249)}
+    for letter, column in zip(b"rgb", columns, strict=True):
+        tags[bytes([letter]) + b"XYZ"] = xyz(*column)
+        tags[bytes([letter]) + b"TRC"] = curve
+    return icc(b"RGB ", tags)
+
+
+def grey_profile(gamma: float) -> bytes:
+    curve = b"curv" + struct.pack(">IIH", 0, 1, round(gamma * 256)) + bytes(2)
+    return icc(b"GRAY", {b"wtpt": xyz(0.9642, 1.0, 0.8249), b"kTRC": curve})
+
+
+def xyz(x: float, y: float, z: float) -> bytes:
+    return b"XYZ " + bytes(4) + struct.pack(">iii", *(round(value * 65536) for value in (x, y, z)))
+
+
+def icc(space: bytes, tags: dict[bytes, bytes]) -> bytes:
+    table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, value in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(value))
+        body += value
+    header = struct.pack(">I4sI4s4s4s", start + len(body), b"lcms", 0x02100000, b"mntr", space, b"XYZ ")
+    header += bytes(12) + b"acsp" + bytes(28) + xyz(0.9642, 1.0, 0.8249)[8:] + bytes(48)
+    return header + struct.pack(">I", len(tags)) + table + body
+
+
+@pytest.mark.parametrize(
+    ("primaries", "color", "expected"),
+    [
+        # Colours inside sRGB, computed from the spaces' published matrices.
+        ("P3", (200, 100, 100), (214, 95, 97)),
+        ("P3", (255, 0, 0), (255, 0, 0)),
+        ("P3", (128, 128, 128), (128, 128, 128)),
+        ("Adobe RGB", (200, 100, 100), (228, 99, 99)),
+    ],
+)
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "HEIF"])
+def test_a_colour_profile_is_converted_to_srgb(
+    form: str, primaries: str, color: tuple[int, int, int], expected: tuple[int, int, int]
+) -> None:
+    photo = decode(encode(a_photo(color), form, icc_profile=matrix_profile(primaries)), LIMITS)
+
+    np.testing.assert_allclose(np.asarray(photo.image).mean(axis=(0, 1)), expected, atol=5)
+
+
+def test_a_profile_of_greys_is_converted() -> None:
+    grey = Image.new("L", (20, 20), 128)
+
+    light = decode(encode(grey, "JPEG", icc_profile=grey_profile(1.0)), LIMITS).image.getpixel((5, 5))
+
+    np.testing.assert_allclose(light, (188, 188, 188), atol=2)
+
+
+@pytest.mark.parametrize("profile", [b"x", bytes(128), bytes(16) + b"RGB " + bytes(200), grey_profile(2.2)])
+def test_a_broken_or_foreign_profile_is_ignored(profile: bytes) -> None:
+    photo = decode(encode(a_photo((200, 100, 50)), "PNG", icc_profile=profile), LIMITS)
+
+    assert photo.image.getpixel((5, 5)) == (200, 100, 50)
+
+
+def test_srgb_under_any_name_is_left_as_it_is() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+    assert decode(encode(a_photo((3, 140, 77)), "PNG", icc_profile=profile), LIMITS).image.getpixel((0, 0)) == (
+        3,
+        140,
+        77,
+    )
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "MPO"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_applied_once_in_every_format(form: str, orientation: int) -> None:
+    upright = a_photo("white", (96, 64))
+    upright.paste("red", (0, 0, 48, 32))
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
+    stored = upright.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    # pillow-heif takes the orientation for itself, and turns the file's picture accordingly.
+    photo = decode(encode(stored, form, exif=exif.tobytes()), LIMITS)
+
+    assert (photo.width, photo.height) == photo.image.size == (96, 64)
+    corners = [np.asarray(photo.image)[y, x, 1] for y, x in ((10, 10), (10, 85), (55, 10), (55, 85))]
+    np.testing.assert_allclose(corners, (0, 255, 255, 255), atol=25)
+
+
+@pytest.mark.parametrize(
+    ("values", "form"),
+    [
+        (np.full((20, 20), 0x8080, dtype=np.uint16), "TIFF"),
+        (np.full((20, 20), 0x8080, dtype=">u2"), "TIFF"),
+        (np.full((20, 20), 0x8080, dtype=np.uint16), "PNG"),
+        (np.full((20, 20), 128, dtype=np.int32), "TIFF"),
+        (np.full((20, 20), 128 / 255, dtype=np.float32), "TIFF"),
+        (np.full((20, 20), 128.0, dtype=np.float32), "TIFF"),
+    ],
+)
+@pytest.mark.parametrize("side_px", [5, WORK_SIDE_PX])
+def test_deep_greys_keep_their_tones(values: NDArray[Any], form: str, side_px: int) -> None:
+    values[0, 0] = 0
+
+    photo = decode(encode(Image.fromarray(values), form), LIMITS, side_px)
+
+    np.testing.assert_allclose(photo.image.getpixel((4, 4)), (128, 128, 128), atol=1)
+
+
+def test_sixteen_bit_colours_are_read() -> None:
+    encoded = cv2.imencode(".png", np.full((20, 20, 3), (0x2020, 0x8080, 0xF0F0), dtype=np.uint16))[1].tobytes()
+
+    assert decode(encoded, LIMITS).image.getpixel((5, 5)) == (0xF0, 0x80, 0x20)
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "AVIF", "TIFF", "MPO"])
+def test_the_first_picture_of_many_is_read(form: str) -> None:
+    frames = [a_photo(color, (64, 64)) for color in ("red", "lime", "blue")]
+
+    photo = decode(encode(frames[0], form, save_all=True, append_images=frames[1:]), LIMITS)
+
+    np.testing.assert_allclose(np.asarray(photo.image).mean(axis=(0, 1)), (255, 0, 0), atol=4)
+    assert form != "MPO" or photo.content_type == "image/jpeg"
+
+
+@pytest.mark.parametrize("side_px", [10, WORK_SIDE_PX])
+def test_grey_with_alpha_is_composited_on_white(side_px: int) -> None:
+    picture = Image.new("LA", (40, 40), (0, 128))
+
+    photo = decode(encode(picture, "PNG"), LIMITS, side_px)
+
+    np.testing.assert_allclose(photo.image.getpixel((5, 5)), (127, 127, 127), atol=1)
+
+
+def test_a_wholly_transparent_photo_is_white() -> None:
+    photo = decode(encode(Image.new("RGBA", (9, 9), (255, 0, 0, 0)), "PNG"), LIMITS)
+
+    assert photo.image.getcolors() == [(81, (255, 255, 255))]
+    assert photo.alpha is not None
+    assert photo.alpha.max() == 0
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "P", "1", "I;16", "F", "RGBA", "LAB"])
+def test_a_large_photo_of_any_mode_is_scaled_to_the_side_that_is_asked_for(mode: str) -> None:
+    grey = Image.new("L", (1300, 700), 200)
+    picture = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257) if mode == "I;16" else None
+    picture = Image.new("LAB", grey.size, (200, 128, 128)) if mode == "LAB" else picture
+    photo = decode(encode(picture or grey.convert("RGB").convert(mode), "TIFF"), LIMITS, 100)
+
+    assert photo.image.mode == "RGB"
+    assert photo.image.size == (186, 100)
+
+
+@pytest.mark.parametrize(("size", "expected"), [((800, 800), (400, 400)), ((3000, 2000), (750, 500))])
+def test_a_jpegs_shorter_side_keeps_what_is_asked_for(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert decode(encode(a_photo(size=size)), LIMITS, 400).image.size == expected
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
+    whole = encode(a_photo(), progressive=True)
+    scan = whole.rindex(b"\xff\xda")
+
+    assert "scans" in refusal(whole[:scan] + whole[scan:-2] * 100 + whole[-2:])
+
+
+def test_bytes_that_look_like_scans_inside_metadata_do_no_harm() -> None:
+    assert decode(encode(a_photo(), comment=b"\xff\xda" * 100), LIMITS).width == 64
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iCCP", b"iTXt"])
+def test_metadata_that_unpacks_to_gigabytes_is_no_burden(kind: bytes) -> None:
+    prefix = b"a\0\1\0\0\0" if kind == b"iTXt" else b"a\0\0"
+    bomb = png(100, 100, (kind, prefix + zlib.compress(bytes(200_000_000))))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    with contextlib.suppress(InvalidArgument):
+        decode(bomb, LIMITS)
+
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_hostile_images_are_read_or_refused_and_good_ones_stay_as_they_were() -> None:
+    good = [encode(a_photo("teal", (90, 60), background="white"), form) for form in FORMATS]
+    alone = [decode(each, LIMITS).image.tobytes() for each in good]
+
+    for hostile in hostile_images(1500, seed=3):
+        with contextlib.suppress(InvalidArgument):
+            photo = decode(hostile, LIMITS, 256)
+            assert photo.image.mode == "RGB"
+            find_foreground(photo.image, photo.alpha)
+
+    assert [decode(each, LIMITS).image.tobytes() for each in good] == alone
