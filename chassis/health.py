@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 
 import structlog
 from grpc_health.v1 import health, health_pb2
@@ -34,11 +35,13 @@ class Readiness:
         """Says NOT_SERVING until the first round of checks is through."""
         await self._publish(HealthCheckResponse.NOT_SERVING)
 
-    async def watch(self) -> None:
-        """Looks again and again; runs until it is cancelled."""
+    async def watch(self, status_changed: asyncio.Event) -> None:
+        """Looks again and again, at once when `status_changed` is set; runs until it is cancelled."""
         while True:
+            status_changed.clear()
             await self.update()
-            await asyncio.sleep(self._interval_s)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(status_changed.wait(), self._interval_s)
 
     async def update(self) -> None:
         """One round of checks; a change of the result is logged and published."""

@@ -28,10 +28,13 @@ class Application:
     Attributes:
         services: the full name of each gRPC service, and what registers its servicer with a server.
         checks: named looks at dependencies; each raises while its dependency is not ready.
+        status_changed: set by the application when a check would answer otherwise than before, so that health says so
+            at once.
     """
 
     services: Mapping[str, Callable[[grpc.aio.Server], None]]
     checks: Mapping[str, health.Check] = field(default_factory=dict)
+    status_changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ async def start(config: ServerConfig, application: Application) -> AsyncIterator
     with _metrics(config):
         await readiness.open()
         await server.start()
-        watching = asyncio.create_task(readiness.watch())
+        watching = asyncio.create_task(readiness.watch(application.status_changed))
         try:
             yield RunningServer(port, readiness)
         finally:

@@ -2,13 +2,14 @@
 
 import os
 
-# Read by OpenMP when torch is first imported: threads that wait by spinning slow each other down ninefold as soon as
-# another process wants the same cores.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-from chassis.server import run
-from services.captioner.application import open_application
-from services.captioner.config import CaptionerConfig
+# Read by NumPy's OpenBLAS when it is loaded: its threads spin for a tenth of a second after each product of matrices,
+# and so take the cores from the model. The products here are small.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 if __name__ == "__main__":
+    # The model's process imports this module too, and needs none of this.
+    from chassis.server import run
+    from services.captioner.application import open_application
+    from services.captioner.config import CaptionerConfig
+
     run("captioner", CaptionerConfig, open_application)

@@ -1,4 +1,4 @@
-"""Puts the captioner together: loads the model and the taxonomies, warms up, and closes."""
+"""Puts the captioner together: starts the model, loads the taxonomies, warms up, and closes."""
 
 import asyncio
 import io
@@ -7,16 +7,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from time import perf_counter
 
+import cv2
 import structlog
 from PIL import Image
 
 from backdrop.captioner.v1.captioner_pb2_grpc import add_CaptionerServiceServicer_to_server
 from chassis.server import Application
+from services.captioner.admission import Admission
+from services.captioner.batched_model import BatchedModel
+from services.captioner.calibration_file import load_calibrations
 from services.captioner.config import CaptionerConfig
 from services.captioner.embedding_cache import EmbeddingCache
 from services.captioner.features import PhotoReader
 from services.captioner.image_decoding import Limits
-from services.captioner.image_text_model import load_model
+from services.captioner.model_worker import LoadModel, ModelWorker, load_configured_model
 from services.captioner.servicer import SERVICE_NAME, CaptionerServicer
 from services.captioner.taxonomy import load_taxonomies
 
@@ -24,46 +28,67 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def open_application(config: CaptionerConfig) -> AsyncIterator[Application]:
+async def open_application(
+    config: CaptionerConfig, load: LoadModel = load_configured_model
+) -> AsyncIterator[Application]:
     """Loads and warms what the captioner serves.
 
     Raises:
         BadTaxonomy: naming every problem of every file.
+        BadCalibration: a file of calibrations is damaged.
         ModelNotLoaded: the model cannot be loaded.
     """
-    executor = ThreadPoolExecutor(config.workers, thread_name_prefix="reader")
-    try:
-        reader = await asyncio.get_running_loop().run_in_executor(executor, open_reader, config)
-        servicer = CaptionerServicer(reader, executor)
-        yield Application({SERVICE_NAME: lambda server: add_CaptionerServiceServicer_to_server(servicer, server)})
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def open_reader(config: CaptionerConfig) -> PhotoReader:
-    """Loads the model and the taxonomies and reads a photo with each, so that the first request is a fast one."""
     started = perf_counter()
-    taxonomies = load_taxonomies(config.taxonomy_dir)
-    model = load_model(config)
-    limits = Limits(int(config.max_image_mib * 1024 * 1024), int(config.max_megapixels * 1_000_000))
-    reader = PhotoReader(model, taxonomies, EmbeddingCache(config.cache_dir), limits)
-    loaded = perf_counter()
-    _warm_up(reader)
-    log.info(
-        "loaded",
-        model=model.name,
-        taxonomies=sorted(taxonomies),
-        load_s=round(loaded - started, 2),
-        warm_up_s=round(perf_counter() - loaded, 2),
-    )
-    return reader
+    status_changed = asyncio.Event()
+    async with (
+        ModelWorker(config, load, status_changed) as worker,
+        BatchedModel(worker, config.max_batch, config.max_batch_wait_ms / 1000) as model,
+        open_reader(config, model) as reader,
+    ):
+        await _warm_up(reader)
+        log.info(
+            "loaded",
+            model=reader.card.name,
+            runtime=reader.card.runtime,
+            taxonomies=sorted(reader.taxonomies),
+            load_s=round(perf_counter() - started, 2),
+        )
+        servicer = CaptionerServicer(reader)
+        yield Application(
+            {SERVICE_NAME: lambda server: add_CaptionerServiceServicer_to_server(servicer, server)},
+            checks={"model": worker.check, "batching": model.check},
+            status_changed=status_changed,
+        )
 
 
-def _warm_up(reader: PhotoReader) -> None:
+@asynccontextmanager
+async def open_reader(config: CaptionerConfig, model: BatchedModel) -> AsyncIterator[PhotoReader]:
+    """A reader of photos as the configuration wants it.
+
+    Raises:
+        BadTaxonomy: naming every problem of every file.
+        BadCalibration: a file of calibrations is damaged.
+    """
+    # Photos are decoded in threads of our own, one each; OpenCV's would only get into each other's way.
+    cv2.setNumThreads(1)
+    with ThreadPoolExecutor(config.decode_threads, thread_name_prefix="decoder") as executor:
+        yield await PhotoReader.open(
+            model,
+            load_taxonomies(config.taxonomy_dir),
+            load_calibrations(config.taxonomy_dir),
+            EmbeddingCache(config.cache_dir),
+            Limits(int(config.max_image_mib * 1024 * 1024), int(config.max_megapixels * 1_000_000)),
+            Admission(config.max_pending),
+            executor,
+        )
+
+
+async def _warm_up(reader: PhotoReader) -> None:
+    """Reads a photo with each taxonomy, so that the first request is a fast one."""
     photo = Image.new("RGB", (640, 480), "white")
     photo.paste("firebrick", (240, 160, 400, 400))
     encoded = io.BytesIO()
     photo.save(encoded, "JPEG")
     for name in reader.taxonomies:
-        features = reader.read(encoded.getvalue(), name)
-    reader.score(features.embedding, ["a red box on a table"])
+        features = await reader.read(encoded.getvalue(), name)
+        await reader.score(features.embedding, ["a red box on a table"])

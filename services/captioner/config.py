@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from chassis.config import ServerConfig
+from services.captioner.device import usable_cores
 
 
 class CaptionerConfig(ServerConfig):
@@ -20,19 +21,39 @@ class CaptionerConfig(ServerConfig):
 
     model: str = Field(default="conse", pattern=r"^(conse|open_clip:.+)$")
     """The image-text model: `conse` (embedded), or any of open_clip as `open_clip:ARCHITECTURE:WEIGHTS`, where WEIGHTS
-    is a pretrained tag or the path of a checkpoint, or as `open_clip:hf-hub:OWNER/NAME`."""
+    is a pretrained tag or the path of a checkpoint, as `open_clip:hf-hub:OWNER/NAME`, or as `open_clip:local-dir:PATH`
+    of a folder with `open_clip_config.json`."""
 
     device: str = "auto"
     """Where the model runs: `auto` (CUDA when there, else the CPU), or a device of torch such as `cuda:1`."""
 
+    runtime: Literal["auto", "openvino", "torch"] = "auto"
+    """What computes the model: `auto` is OpenVINO on the CPU (torch for what OpenVINO cannot take) and torch elsewhere;
+    `openvino` fails rather than take torch."""
+
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Numbers that the model computes with; `auto` takes bfloat16 where the device is good at it."""
+    """Numbers that the model computes with; `auto` takes bfloat16 where the device has units for it."""
 
-    threads: int = Field(default=2, ge=1)
-    """Threads that torch computes one request with on the CPU."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads that the model computes with on the CPU; by default as many as the process may use cores."""
 
-    workers: int = Field(default=1, ge=1)
-    """Requests that are decoded and read at the same time; further ones wait."""
+    compiles: bool = False
+    """Whether torch compiles the model, which takes minutes at the start; for CUDA, if it turns out to pay there."""
+
+    max_batch: int = Field(default=16, ge=1, le=1024)
+    """Most images, or texts, that the model computes at once. 16 suits CPUs; GPUs are fastest from 64 on."""
+
+    max_batch_wait_ms: float = Field(default=5, ge=0, le=1000)
+    """Longest time in ms that a photo waits for others that are still being decoded, to share a batch with them."""
+
+    max_pending: int = Field(default=64, ge=1)
+    """Requests that are in work or wait; further ones are refused with a hint when to try again."""
+
+    model_timeout_s: float = Field(default=60, gt=0)
+    """A model that takes longer for a batch is taken to hang, and its process is started again."""
+
+    decode_threads: int = Field(default_factory=usable_cores, ge=1)
+    """Photos that are decoded at the same time; by default one for each CPU that the server may use."""
 
     max_image_mib: float = Field(default=32, gt=0, le=32)
     """Largest encoded photo in MiB."""
@@ -44,4 +65,4 @@ class CaptionerConfig(ServerConfig):
     """Folder of further taxonomies (`*.yaml`); one with the name of a shipped taxonomy replaces it."""
 
     cache_dir: Path = Field(default_factory=lambda: user_cache_path("backdrop") / "captioner")
-    """Folder for text embeddings, kept from one start to the next. It may be deleted at any time."""
+    """Folder for text embeddings and converted models, kept between starts. It may be deleted at any time."""

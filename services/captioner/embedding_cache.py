@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 log = structlog.get_logger(__name__)
 
-EncodeText = Callable[[Sequence[str]], NDArray[np.float32]]
+EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 class EmbeddingCache:
@@ -27,14 +27,24 @@ class EmbeddingCache:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def embed(self, model_name: str, texts: Sequence[str], encode_text: EncodeText) -> NDArray[np.float32]:
-        """The embeddings of `texts`, unit rows of shape (texts, dimension), from disk or else from `encode_text`."""
-        path = self._folder / f"{_digest(model_name, texts)}.npy"
-        embeddings = _read(path, len(texts))
+    def embed(self, model_name: str, texts: Sequence[str], encode_texts: EncodeTexts) -> NDArray[np.float32]:
+        """The embeddings of `texts`, unit rows of shape (texts, dimension), from disk or else from `encode_texts`."""
+        embeddings = self.find(model_name, texts)
         if embeddings is None:
-            embeddings = encode_text(texts)
-            _write(path, embeddings)
+            embeddings = encode_texts(texts)
+            self.keep(model_name, texts, embeddings)
         return embeddings
+
+    def find(self, model_name: str, texts: Sequence[str]) -> NDArray[np.float32] | None:
+        """What was kept for these texts, in their order, if anything."""
+        return _read(self._path(model_name, texts), len(texts))
+
+    def keep(self, model_name: str, texts: Sequence[str], embeddings: NDArray[np.float32]) -> None:
+        """Writes embeddings for the next start; a folder that cannot be written is logged."""
+        _write(self._path(model_name, texts), embeddings)
+
+    def _path(self, model_name: str, texts: Sequence[str]) -> Path:
+        return self._folder / f"{_digest(model_name, texts)}.npy"
 
 
 def _digest(model_name: str, texts: Sequence[str]) -> str:

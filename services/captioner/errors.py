@@ -1,6 +1,6 @@
 """The captioner's own errors: each with a stable reason that clients may rely on."""
 
-from chassis.errors import BackdropError, FailedPrecondition, NotFound, ResourceExhausted
+from chassis.errors import BackdropError, FailedPrecondition, NotFound, ResourceExhausted, Unavailable
 
 
 class TaxonomyNotFound(NotFound):
@@ -13,6 +13,18 @@ class BadTaxonomy(FailedPrecondition):
     """A taxonomy's file is wrong; the start stops and names every problem of the file."""
 
     reason = "BAD_TAXONOMY"
+
+
+class BadCalibration(FailedPrecondition):
+    """A file of calibrations is damaged; the start stops and names every problem of the file."""
+
+    reason = "BAD_CALIBRATION"
+
+
+class BadLabels(FailedPrecondition):
+    """A list of labelled photos cannot be used for calibration."""
+
+    reason = "BAD_LABELS"
 
 
 class ModelMismatch(FailedPrecondition):
@@ -37,3 +49,21 @@ class OutOfMemory(ResourceExhausted):
     """The device that the model runs on is out of memory for now."""
 
     reason = "OUT_OF_MEMORY"
+
+
+class QueueFull(ResourceExhausted):
+    """As many requests are pending as the captioner takes."""
+
+    reason = "QUEUE_FULL"
+
+
+class ModelRestarting(Unavailable):
+    """The model's process has ended, and another one is being started."""
+
+    reason = "MODEL_RESTARTING"
+
+
+class DeviceLost(BackdropError):
+    """The model's device is in a state that only a new process leaves, so the model's process ends."""
+
+    reason = "DEVICE_LOST"

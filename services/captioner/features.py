@@ -1,43 +1,67 @@
-"""Reads photos: decoding, foreground, model and palette come together here. No gRPC, no threads."""
+"""Reads photos: what is prepared, what the model says of it, and what the pixels say come together here. No gRPC."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from threading import Lock
+from typing import Self, TypeVar
 
 import numpy as np
-import torch
-from cachetools import LRUCache
 from numpy.typing import NDArray
 from prometheus_client import Histogram
 
 from chassis.errors import InvalidArgument
-from services.captioner.category_readers import CategoryReader, Observation, open_reader
+from services.captioner.admission import Admission
+from services.captioner.batched_model import BatchedModel, Embedded
+from services.captioner.calibration_file import Calibrations, CategoryCalibration
+from services.captioner.category_readers import (
+    CategoryReader,
+    Observation,
+    PaletteReader,
+    PhotometricReader,
+    ZeroShotReader,
+)
 from services.captioner.choice import ChosenLabel, choose_labels
 from services.captioner.embedding_cache import EmbeddingCache
 from services.captioner.errors import ModelMismatch
-from services.captioner.foreground import Box, find_foreground, shrink
-from services.captioner.image_decoding import Limits, Photo, decode
-from services.captioner.image_text_model import Embeddings, ImageTextModel
-from services.captioner.palette import ColorNamer, PaletteColor, find_clusters, name_palette, to_lab
-from services.captioner.photometry import measure
-from services.captioner.taxonomy import Category, Taxonomy, find_taxonomy
-from services.captioner.views import cut_views
+from services.captioner.image_decoding import Limits
+from services.captioner.image_text_model import Embedding
+from services.captioner.label_embeddings import LabelEmbeddings, LabelTexts
+from services.captioner.palette import Clusters, ColorNamer, PaletteColor, find_clusters, name_palette, to_lab
+from services.captioner.photometry import Photometry, measure
+from services.captioner.prepared_photo import PreparedPhoto, prepare
+from services.captioner.taxonomy import (
+    Category,
+    PaletteCategory,
+    PhotometricCategory,
+    Taxonomy,
+    ZeroShotCategory,
+    find_taxonomy,
+)
 
-REMEMBERED_TEXTS = 4096
-"""Embeddings of texts that were scored, kept in memory: some megabytes."""
+DECODE_SECONDS = Histogram(
+    "backdrop_captioner_decode_seconds",
+    "Decoding a photo and cutting out what the model looks at.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
 
-_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-decode_seconds = Histogram("backdrop_captioner_decode_seconds", "Decoding a photo.", buckets=_BUCKETS)
-model_seconds = Histogram("backdrop_captioner_model_seconds", "The model on a photo or on texts.", buckets=_BUCKETS)
-total_seconds = Histogram("backdrop_captioner_total_seconds", "Reading a photo, decoding included.", buckets=_BUCKETS)
+_Result = TypeVar("_Result")
+Readers = Sequence[tuple[Category, CategoryReader]]
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """What was read for one category; no labels mean that none led clearly."""
+    """What was read for one category.
+
+    Attributes:
+        category: that was read.
+        labels: those that hold; none when none led clearly.
+        calibrated: whether the confidences are how often such readings are right, measured on labelled photos.
+    """
 
     category: Category
     labels: tuple[ChosenLabel, ...]
+    calibrated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,139 +69,228 @@ class PhotoFeatures:
     """All that was read in a photo.
 
     Attributes:
-        features: one for each category, in the taxonomy's order.
-        embedding: of the photo, a unit vector of shape (dimension,).
-        foreground: where the product is, as shares of width and height; None when nothing stood out.
+        photo: as the model saw it.
+        features: one for each category, in the taxonomy's order, then those that the request brought along.
+        embedding: of the photo.
         palette: the product's main colours, or else the photo's.
-        width: of the upright photo in pixels.
-        height: of the upright photo in pixels.
-        content_type: of the encoded photo, such as `image/jpeg`.
+        took: what the model took.
     """
 
+    photo: PreparedPhoto
     features: tuple[Feature, ...]
-    embedding: NDArray[np.float32]
-    foreground: Box | None
+    embedding: Embedding
     palette: tuple[PaletteColor, ...]
-    width: int
-    height: int
-    content_type: str
+    took: Embedded
+
+
+@dataclass(frozen=True, slots=True)
+class _Pixels:
+    """What the pixels alone say."""
+
+    clusters: Clusters
+    photometry: Photometry
+    palette: tuple[PaletteColor, ...]
 
 
 class PhotoReader:
-    """Reads photos with one model against some taxonomies. Its methods block; several threads may call them.
+    """Reads photos with one model against some taxonomies. Its methods belong to one event loop, and never block it.
 
     Args:
-        model: that reads photos and texts.
+        model: that embeds photos and texts.
         taxonomies: by name.
-        cache: for the embeddings of the taxonomies' labels.
+        readers: for each category of each taxonomy, by the taxonomy's name.
         limits: on photos.
+        admission: of requests that need the model.
+        executor: the threads that photos are decoded in.
     """
 
     def __init__(
-        self, model: ImageTextModel, taxonomies: Mapping[str, Taxonomy], cache: EmbeddingCache, limits: Limits
+        self,
+        model: BatchedModel,
+        taxonomies: Mapping[str, Taxonomy],
+        readers: Mapping[str, Readers],
+        limits: Limits,
+        admission: Admission,
+        executor: Executor,
     ) -> None:
-        self.model = model
+        self.card = model.card
         self.taxonomies = taxonomies
+        self.readers = readers
+        self._model = model
         self._limits = limits
+        self._admission = admission
+        self._executor = executor
         self._color_namer = ColorNamer()
-        self._text_embeddings: LRUCache[str, NDArray[np.float32]] = LRUCache(REMEMBERED_TEXTS)
-        self._text_lock = Lock()
-        self._readers: dict[str, list[tuple[Category, CategoryReader]]] = {
-            name: [(category, open_reader(category, model, cache)) for category in taxonomy.categories]
+
+    @classmethod
+    async def open(
+        cls,
+        model: BatchedModel,
+        taxonomies: Mapping[str, Taxonomy],
+        calibrations: Calibrations,
+        cache: EmbeddingCache,
+        limits: Limits,
+        admission: Admission,
+        executor: Executor,
+    ) -> Self:
+        """Embeds the labels of all taxonomies, or takes their embeddings from `cache`."""
+
+        async def open_reader(taxonomy: str, category: Category) -> CategoryReader:
+            return await _open_reader(category, model, cache, calibrations.find(model.card.name, taxonomy, category))
+
+        readers = {
+            name: [(category, await open_reader(name, category)) for category in taxonomy.categories]
             for name, taxonomy in taxonomies.items()
         }
+        return cls(model, taxonomies, readers, limits, admission, executor)
 
-    def read(self, image: bytes, taxonomy_name: str) -> PhotoFeatures:
-        """Reads an encoded photo against a taxonomy.
+    async def read(
+        self,
+        image: bytes,
+        taxonomy_name: str,
+        categories: Sequence[ZeroShotCategory] = (),
+        deadline: float | None = None,
+    ) -> PhotoFeatures:
+        """Reads an encoded photo.
+
+        Args:
+            image: the photo.
+            taxonomy_name: of the taxonomy to read it against; may be empty when there are `categories`.
+            categories: further ones, of the caller's own.
+            deadline: on the event loop's clock.
 
         Raises:
-            InvalidArgument: the photo is damaged or over a limit.
+            InvalidArgument: the photo is damaged or over a limit, or there is nothing to read it against.
             TaxonomyNotFound: there is no such taxonomy.
+            QueueFull: too many requests are pending.
+            BackdropError: as `Batcher.submit` does.
         """
-        taxonomy = find_taxonomy(self.taxonomies, taxonomy_name)
-        with total_seconds.time():
-            photo = self._decode(image)
-            foreground = find_foreground(photo.image, photo.alpha) if taxonomy.foreground else None
-            embedding = self._embed(photo, foreground.box if foreground else None)
-            pixels = foreground.pixels if foreground else shrink(photo.image).reshape(-1, 3)
-            clusters = find_clusters(pixels)
-            observation = Observation(embedding, clusters, measure(to_lab(pixels)))
-            return PhotoFeatures(
-                features=tuple(
-                    _read_category(category, reader, observation) for category, reader in self._readers[taxonomy_name]
-                ),
-                embedding=embedding,
-                foreground=foreground.box if foreground else None,
-                palette=tuple(name_palette(clusters, self._color_namer)),
-                width=photo.width,
-                height=photo.height,
-                content_type=photo.content_type,
+        taxonomy = self._find_taxonomy(taxonomy_name, categories)
+        with self._admission.admit():
+            own = [(each, await self._open_own_reader(each, deadline)) for each in categories]
+            photo = await self._prepare(image, cut_out=taxonomy is not None and taxonomy.foreground)
+            embedded, pixels = await asyncio.gather(
+                self._model.embed_images(photo.views, deadline), self._in_thread(self._read_pixels, photo)
             )
+            embedding = _mean_direction(embedded)
+            observation = Observation(embedding, pixels.clusters, pixels.photometry)
+            readers = [*(self.readers[taxonomy_name] if taxonomy else ()), *own]
+            features = await self._in_thread(_read_categories, readers, observation)
+            return PhotoFeatures(photo, features, embedding, pixels.palette, embedded)
 
-    def embed(self, image: bytes) -> NDArray[np.float32]:
-        """The embedding of an encoded photo, read from its foreground too when one stands out.
+    async def embed(self, image: bytes, deadline: float | None = None) -> tuple[Embedding, float, Embedded]:
+        """Embeds an encoded photo, its foreground too when one stands out. Raises as `read` does.
+
+        Returns:
+            The photo's embedding, the seconds that decoding took, and what the model took.
+        """
+        with self._admission.admit():
+            photo = await self._prepare(image, cut_out=True)
+            embedded = await self._model.embed_images(photo.views, deadline)
+            return _mean_direction(embedded), photo.decode_s, embedded
+
+    async def score(
+        self, embedding: Embedding, texts: Sequence[str], deadline: float | None = None
+    ) -> tuple[list[float], Embedded]:
+        """The cosine of an embedded photo and each text, -1 to 1, and what the model took.
 
         Raises:
-            InvalidArgument: the photo is damaged or over a limit.
+            QueueFull: too many requests are pending.
+            BackdropError: as `Batcher.submit` does.
         """
-        photo = self._decode(image)
-        foreground = find_foreground(photo.image, photo.alpha)
-        return self._embed(photo, foreground.box if foreground else None)
+        with self._admission.admit():
+            embedded = await self._model.embed_texts(texts, deadline)
+        cosines = np.clip(embedded.rows @ embedding, -1, 1)
+        return [float(each) for each in cosines], embedded
 
-    def check_embedding(self, values: Sequence[float], model_name: str) -> NDArray[np.float32]:
+    def check_embedding(self, values: Sequence[float], model_name: str) -> Embedding:
         """An embedding that a client sent, at unit length.
 
         Raises:
             ModelMismatch: another model made it.
             InvalidArgument: its dimension is not the model's, or it has no direction.
         """
-        if model_name != self.model.name:
+        if model_name != self.card.name:
             raise ModelMismatch(
-                f"The embedding was made by {model_name!r}, but {self.model.name!r} is loaded: extract the photo's "
+                f"The embedding was made by {model_name!r}, but {self.card.name!r} is loaded: extract the photo's "
                 "features again.",
-                metadata={"embedding_model": model_name, "loaded_model": self.model.name},
+                metadata={"embedding_model": model_name, "loaded_model": self.card.name},
             )
         embedding = np.array(values, dtype=np.float32)
-        if len(embedding) != self.model.dimension:
+        if len(embedding) != self.card.dimension:
             raise InvalidArgument.of(
-                "embedding.values", f"it has {len(embedding)} values; {self.model.name} has {self.model.dimension}"
+                "embedding.values", f"it has {len(embedding)} values; {self.card.name} has {self.card.dimension}"
             )
         length = float(np.linalg.norm(embedding))
         if not np.isfinite(length) or length == 0:
             raise InvalidArgument.of("embedding.values", "its length is zero or not finite; send it as it was received")
         return embedding / np.float32(length)
 
-    def score(self, embedding: NDArray[np.float32], texts: Sequence[str]) -> list[float]:
-        """The cosine of an embedded photo and each text, -1 to 1."""
-        cosines = self._embed_texts(texts) @ embedding
-        return [float(each) for each in np.clip(cosines, -1, 1)]
+    def _find_taxonomy(self, name: str, categories: Sequence[ZeroShotCategory]) -> Taxonomy | None:
+        if not name and not categories:
+            raise InvalidArgument.of("taxonomy", "name a taxonomy (ListTaxonomies lists them), or send categories")
+        taxonomy = find_taxonomy(self.taxonomies, name) if name else None
+        taken = {each.name for each in taxonomy.categories} if taxonomy else set()
+        for index, category in enumerate(categories):
+            if category.name in taken:
+                raise InvalidArgument.of(f"categories[{index}].name", f"{category.name!r} is taken; name it otherwise")
+            taken.add(category.name)
+        return taxonomy
 
-    def _embed_texts(self, texts: Sequence[str]) -> Embeddings:
-        """Unit rows of shape (texts, dimension); those of texts that were scored before are remembered."""
-        with self._text_lock:
-            known = {text: self._text_embeddings[text] for text in texts if text in self._text_embeddings}
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
-        if missing:
-            with model_seconds.time():
-                known.update(zip(missing, self.model.encode_text(missing), strict=True))
-            with self._text_lock:
-                self._text_embeddings.update({text: known[text] for text in missing})
-        return np.stack([known[text] for text in texts])
+    async def _open_own_reader(self, category: ZeroShotCategory, deadline: float | None) -> ZeroShotReader:
+        labels = await self._model.embed_labels(LabelTexts.of(category, category.prompts), deadline)
+        return ZeroShotReader(category, labels, self.card.logit_scale)
 
-    def _decode(self, image: bytes) -> Photo:
-        with decode_seconds.time():
-            return decode(image, self._limits)
+    async def _prepare(self, image: bytes, *, cut_out: bool) -> PreparedPhoto:
+        with self._model.image_coming():
+            photo = await self._in_thread(lambda: prepare(image, self._limits, self.card.image_input, cut_out=cut_out))
+        DECODE_SECONDS.observe(photo.decode_s)
+        return photo
 
-    def _embed(self, photo: Photo, box: Box | None) -> NDArray[np.float32]:
-        """The mean of the views' embeddings, at unit length."""
-        views = torch.stack([self.model.preprocess(view) for view in cut_views(photo.image, box)])
-        with model_seconds.time():
-            mean = self.model.encode_image(views).mean(axis=0)
-        return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)
+    def _read_pixels(self, photo: PreparedPhoto) -> _Pixels:
+        pixels = photo.main_pixels()
+        clusters = find_clusters(pixels)
+        return _Pixels(clusters, measure(to_lab(pixels)), tuple(name_palette(clusters, self._color_namer)))
+
+    async def _in_thread(self, work: Callable[..., _Result], *args: object) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
+
+
+async def _open_reader(
+    category: Category, model: BatchedModel, cache: EmbeddingCache, calibration: CategoryCalibration | None
+) -> CategoryReader:
+    match category:
+        case ZeroShotCategory():
+            labels = await _embed_labels(category, model, cache)
+            return ZeroShotReader(category, labels, model.card.logit_scale, calibration)
+        case PaletteCategory():
+            return PaletteReader(category)
+        case PhotometricCategory():
+            return PhotometricReader(category)
+
+
+async def _embed_labels(category: ZeroShotCategory, model: BatchedModel, cache: EmbeddingCache) -> LabelEmbeddings:
+    name = model.card.name
+    labels = LabelTexts.of(category, category.prompts if model.card.prompted else ("{}",))
+    embeddings = cache.find(name, labels.texts)
+    if embeddings is None:
+        embeddings = (await model.embed_texts(labels.texts)).rows
+        cache.keep(name, labels.texts, embeddings)
+    return labels.combine(embeddings)
+
+
+def _read_categories(readers: Readers, observation: Observation) -> tuple[Feature, ...]:
+    return tuple(_read_category(category, reader, observation) for category, reader in readers)
 
 
 def _read_category(category: Category, reader: CategoryReader, observation: Observation) -> Feature:
     labels = choose_labels(
-        reader.confidences(observation), category.max_labels, category.min_confidence, category.min_margin
+        reader.confidences(observation), category.max_labels, reader.min_confidence, reader.min_margin
     )
-    return Feature(category, labels)
+    return Feature(category, labels, reader.calibrated)
+
+
+def _mean_direction(views: Embedded) -> NDArray[np.float32]:
+    """The mean of the views' embeddings, at unit length."""
+    mean = views.rows.mean(axis=0)
+    return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)

@@ -1,12 +1,13 @@
 """The labels of a zero-shot category in a model's embedding space."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.captioner.embedding_cache import EmbeddingCache
-from services.captioner.image_text_model import Embeddings, ImageTextModel
+from services.captioner.image_text_model import Embeddings
 from services.captioner.taxonomy import ZeroShotCategory
 
 
@@ -26,14 +27,35 @@ class LabelEmbeddings:
         """How well an embedded image fits each label: as well as it fits the best of the label's names."""
         return np.maximum.reduceat(self.names @ image, self.starts)
 
+    @property
+    def nbytes(self) -> int:
+        """What they take in memory."""
+        return self.names.nbytes + self.starts.nbytes
 
-def embed_labels(category: ZeroShotCategory, model: ImageTextModel, cache: EmbeddingCache) -> LabelEmbeddings:
-    """Embeds each name of each label, as the mean over the category's prompts if the model wants them."""
-    prompts = category.prompts if model.prompted else ("{}",)
-    names = [name for label in category.labels for name in (label.name, *label.also)]
-    counts = [1 + len(label.also) for label in category.labels]
-    texts = [prompt.replace("{}", name) for name in names for prompt in prompts]
-    embeddings = cache.embed(model.name, texts, model.encode_text)
-    means = embeddings.reshape(len(names), len(prompts), -1).mean(axis=1)
-    means /= np.linalg.norm(means, axis=1, keepdims=True)
-    return LabelEmbeddings(means, np.cumsum([0, *counts[:-1]]))
+
+@dataclass(frozen=True, slots=True)
+class LabelTexts:
+    """What is embedded for a category's labels: each name of each label in each prompt.
+
+    Attributes:
+        texts: those of one name next to each other.
+        prompt_count: texts of one name.
+        name_counts: names of each label.
+    """
+
+    texts: tuple[str, ...]
+    prompt_count: int
+    name_counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, category: ZeroShotCategory, prompts: Sequence[str]) -> Self:
+        """The names of `category` put into `prompts`."""
+        names = [name for label in category.labels for name in (label.name, *label.also)]
+        texts = tuple(prompt.replace("{}", name) for name in names for prompt in prompts)
+        return cls(texts, len(prompts), tuple(1 + len(label.also) for label in category.labels))
+
+    def combine(self, embeddings: Embeddings) -> LabelEmbeddings:
+        """From the embeddings of `texts`: each name is the mean over its prompts, at unit length."""
+        means = embeddings.reshape(sum(self.name_counts), self.prompt_count, -1).mean(axis=1)
+        means /= np.linalg.norm(means, axis=1, keepdims=True)
+        return LabelEmbeddings(means, np.cumsum([0, *self.name_counts[:-1]]))

@@ -1,24 +1,26 @@
-"""Translates between the contract and the domain, and keeps blocking work off the event loop."""
+"""Translates between the contract and the domain."""
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import Executor
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import grpc
-import numpy as np
-from numpy.typing import NDArray
+from google.protobuf.duration_pb2 import Duration
+from pydantic import ValidationError
 
 from backdrop.captioner.v1 import captioner_pb2 as pb
 from backdrop.captioner.v1.captioner_pb2_grpc import CaptionerServiceServicer
+from chassis.errors import InvalidArgument
+from services.captioner.batched_model import Embedded
 from services.captioner.features import Feature, PhotoFeatures, PhotoReader
 from services.captioner.foreground import Box
-from services.captioner.taxonomy import Category, Taxonomy
+from services.captioner.taxonomy import Category, Taxonomy, ZeroShotCategory, ZeroShotLabel
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CaptionerService"].full_name
 
-_Arguments = ParamSpec("_Arguments")
-_Result = TypeVar("_Result")
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+else:  # generic in the type stubs only
+    Context = grpc.aio.ServicerContext
 
 _READERS = {
     "zero_shot": pb.READER_ZERO_SHOT,
@@ -28,64 +30,92 @@ _READERS = {
 
 
 class CaptionerServicer(CaptionerServiceServicer):
-    """Serves a `PhotoReader`.
+    """Serves a `PhotoReader` that is loaded and warm. A call whose client has gone is dropped before its turn."""
 
-    Args:
-        reader: loaded and warm.
-        executor: the threads that photos are read in. A call whose client has gone before its turn is dropped.
-    """
-
-    def __init__(self, reader: PhotoReader, executor: Executor) -> None:
+    def __init__(self, reader: PhotoReader) -> None:
         self._reader = reader
-        self._executor = executor
 
-    async def ExtractFeatures(
-        self, request: pb.ExtractFeaturesRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> pb.ExtractFeaturesResponse:
+    async def ExtractFeatures(self, request: pb.ExtractFeaturesRequest, context: Context) -> pb.ExtractFeaturesResponse:
         """See the contract."""
-        photo = await self._run(self._reader.read, request.image, request.taxonomy)
+        categories = [_own_category(index, each) for index, each in enumerate(request.categories)]
+        photo = await self._reader.read(request.image, request.taxonomy, categories, _deadline(context))
         return self._features_response(photo)
 
-    async def ScoreTexts(
-        self, request: pb.ScoreTextsRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> pb.ScoreTextsResponse:
+    async def ScoreTexts(self, request: pb.ScoreTextsRequest, context: Context) -> pb.ScoreTextsResponse:
         """See the contract."""
-        scores = await self._run(self._score, request)
-        model = self._reader.model
-        return pb.ScoreTextsResponse(scores=scores, model=model.name, logit_scale=model.logit_scale)
+        card, deadline = self._reader.card, _deadline(context)
+        processing = pb.Processing()
+        if request.WhichOneof("source") == "embedding":
+            embedding = self._reader.check_embedding(request.embedding.values, request.embedding.model)
+        else:
+            embedding, decode_s, took = await self._reader.embed(request.image, deadline)
+            processing.MergeFrom(_processing(took, decode_s))
+        scores, took = await self._reader.score(embedding, request.texts, deadline)
+        if not processing.batch_size:
+            processing.MergeFrom(_processing(took))
+        return pb.ScoreTextsResponse(
+            scores=scores,
+            model=card.name,
+            logit_scale=card.logit_scale,
+            logit_bias=card.logit_bias,
+            processing=processing,
+        )
 
-    async def ListTaxonomies(
-        self, request: pb.ListTaxonomiesRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> pb.ListTaxonomiesResponse:
+    async def ListTaxonomies(self, request: pb.ListTaxonomiesRequest, context: Context) -> pb.ListTaxonomiesResponse:
         """See the contract."""
         taxonomies = self._reader.taxonomies.values()
         return pb.ListTaxonomiesResponse(taxonomies=[_taxonomy_message(each) for each in taxonomies])
 
-    async def _run(
-        self, work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
-    ) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))
-
-    def _score(self, request: pb.ScoreTextsRequest) -> list[float]:
-        return self._reader.score(self._embedding_of(request), list(request.texts))
-
-    def _embedding_of(self, request: pb.ScoreTextsRequest) -> NDArray[np.float32]:
-        if request.WhichOneof("source") == "embedding":
-            return self._reader.check_embedding(request.embedding.values, request.embedding.model)
-        return self._reader.embed(request.image)
-
-    def _features_response(self, photo: PhotoFeatures) -> pb.ExtractFeaturesResponse:
-        model = self._reader.model.name
+    def _features_response(self, read: PhotoFeatures) -> pb.ExtractFeaturesResponse:
+        model, photo = self._reader.card.name, read.photo
         return pb.ExtractFeaturesResponse(
-            features=[_feature_message(each) for each in photo.features],
-            embedding=pb.Embedding(values=photo.embedding.tolist(), model=model),
-            foreground=_box_message(photo.foreground, photo.width, photo.height) if photo.foreground else None,
+            features=[_feature_message(each) for each in read.features],
+            embedding=pb.Embedding(values=read.embedding.tolist(), model=model),
+            foreground=_box_message(photo.box, photo.width, photo.height) if photo.box else None,
             model=model,
             image_width=photo.width,
             image_height=photo.height,
             content_type=photo.content_type,
-            palette=[pb.PaletteColor(name=each.name, hex=each.hex, share=each.share) for each in photo.palette],
+            palette=[pb.PaletteColor(name=each.name, hex=each.hex, share=each.share) for each in read.palette],
+            processing=_processing(read.took, photo.decode_s),
         )
+
+
+def _deadline(context: Context) -> float | None:
+    """The call's deadline on the event loop's clock; None when the client set none."""
+    left_s = context.time_remaining()
+    return None if left_s is None else asyncio.get_running_loop().time() + left_s
+
+
+def _own_category(index: int, message: pb.CustomCategory) -> ZeroShotCategory:
+    try:
+        return ZeroShotCategory(
+            name=message.name,
+            reader="zero_shot",
+            prompts=tuple(message.templates) or ("{}",),
+            labels=tuple(ZeroShotLabel(name=label) for label in message.labels),
+            max_labels=message.max_labels or 1,
+            min_confidence=message.min_confidence,
+            min_margin=message.min_margin,
+        )
+    # Labels that are all spaces, or that differ in spaces alone.
+    except ValidationError as error:
+        raise InvalidArgument.of(f"categories[{index}].labels", error.errors()[0]["msg"]) from error
+
+
+def _processing(took: Embedded, decode_s: float | None = None) -> pb.Processing:
+    return pb.Processing(
+        decode_duration=None if decode_s is None else _duration(decode_s),
+        queue_duration=_duration(took.queue_s),
+        model_duration=_duration(took.model_s),
+        batch_size=took.batch_size,
+    )
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromMicroseconds(round(seconds * 1e6))
+    return duration
 
 
 def _feature_message(feature: Feature) -> pb.Feature:
@@ -94,6 +124,7 @@ def _feature_message(feature: Feature) -> pb.Feature:
         labels=[pb.Label(name=each.name, confidence=each.confidence, margin=each.margin) for each in feature.labels],
         unsure=not feature.labels,
         reader=_READERS[feature.category.reader],
+        calibrated=feature.calibrated,
     )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,20 +10,25 @@ from typing import Any, TypeAlias
 import grpc
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from backdrop.captioner.v1 import captioner_pb2 as pb
 from backdrop.captioner.v1 import captioner_pb2_grpc
 from chassis import errors, server
+from services.captioner.admission import Admission
+from services.captioner.batched_model import BatchedModel
+from services.captioner.calibration_file import Calibrations
 from services.captioner.config import CaptionerConfig
 from services.captioner.embedding_cache import EmbeddingCache
+from services.captioner.errors import ModelFailed, OutOfMemory
 from services.captioner.features import PhotoReader
 from services.captioner.image_decoding import Limits
-from services.captioner.image_text_model import Embeddings, model_errors
+from services.captioner.image_input import Pixels
+from services.captioner.image_text_model import Embeddings
 from services.captioner.servicer import SERVICE_NAME, CaptionerServicer
-from services.captioner.taxonomy import load_taxonomies
-from tests.unit.services.captioner.fakes import ColorModel, a_photo, encode
+from services.captioner.taxonomy import load_taxonomies, load_taxonomy
+from tests.hostile import hostile_images
+from tests.unit.services.captioner.fakes import ColorModel, ThreadEncoder, a_photo, encode
 
 # The class is in the type stubs only.
 Captioner: TypeAlias = "captioner_pb2_grpc.CaptionerServiceAsyncStub"
@@ -53,7 +58,7 @@ categories:
 
 
 class MoodyModel(ColorModel):
-    """Fails on black images as torch does when memory runs out, and waits on request."""
+    """Fails on black images as when memory runs out, on white ones otherwise, and waits on request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,17 +66,18 @@ class MoodyModel(ColorModel):
         self.may_go_on.set()
         self.started = threading.Event()
         self.images = 0
+        self.batches: list[int] = []
 
-    def encode_image(self, pixels: torch.Tensor) -> Embeddings:
+    def encode_images(self, images: Pixels) -> Embeddings:
         self.started.set()
         assert self.may_go_on.wait(timeout=30)
-        self.images += 1
-        with model_errors():
-            if pixels.max() == 0:
-                raise torch.OutOfMemoryError("Tried to allocate 20 GiB")
-            if pixels.min() == 255:
-                raise RuntimeError("The size of tensor a must match the size of tensor b")
-        return super().encode_image(pixels)
+        self.images += len(images)
+        self.batches.append(len(images))
+        if any(image.max() == 0 for image in images):
+            raise OutOfMemory("The captioner's device is out of memory; try again later.", retry_after_s=1)
+        if any(image.min() == 255 for image in images):
+            raise ModelFailed("The image-text model failed on this request.")
+        return super().encode_images(images)
 
 
 @pytest.fixture
@@ -81,22 +87,29 @@ def model() -> Iterator[MoodyModel]:
     model.may_go_on.set()
 
 
+MAX_PENDING = 40
+SHIPPED = load_taxonomies()
+
+
 @pytest.fixture
 async def captioner(model: MoodyModel, tmp_path: Path) -> AsyncIterator[Captioner]:
     (tmp_path / "things.yaml").write_text(TAXONOMY)
-    reader = PhotoReader(model, load_taxonomies(tmp_path), EmbeddingCache(tmp_path), Limits())
-    with ThreadPoolExecutor(1) as executor:
-        servicer = CaptionerServicer(reader, executor)
-        application = server.Application(
-            {SERVICE_NAME: lambda to: captioner_pb2_grpc.add_CaptionerServiceServicer_to_server(servicer, to)}
-        )
-        async with (
-            server.start(CaptionerConfig(port=0), application) as running,
-            grpc.aio.insecure_channel(
-                f"127.0.0.1:{running.port}", options=[("grpc.max_send_message_length", 64 << 20)]
-            ) as channel,
-        ):
-            yield captioner_pb2_grpc.CaptionerServiceStub(channel)
+    taxonomies = SHIPPED | {"things": load_taxonomy(tmp_path / "things.yaml")}
+    cache, admission = EmbeddingCache(tmp_path), Admission(MAX_PENDING)
+    async with BatchedModel(ThreadEncoder(model), max_batch=8, max_wait_s=0.005) as batched:
+        with ThreadPoolExecutor(2) as executor:
+            reader = await PhotoReader.open(batched, taxonomies, Calibrations(), cache, Limits(), admission, executor)
+            servicer = CaptionerServicer(reader)
+            application = server.Application(
+                {SERVICE_NAME: lambda to: captioner_pb2_grpc.add_CaptionerServiceServicer_to_server(servicer, to)}
+            )
+            async with (
+                server.start(CaptionerConfig(port=0), application) as running,
+                grpc.aio.insecure_channel(
+                    f"127.0.0.1:{running.port}", options=[("grpc.max_send_message_length", 64 << 20)]
+                ) as channel,
+            ):
+                yield captioner_pb2_grpc.CaptionerServiceStub(channel)
 
 
 def extract(captioner: Captioner, image: bytes, taxonomy: str = "things") -> Awaitable[pb.ExtractFeaturesResponse]:
@@ -188,7 +201,7 @@ async def test_texts_are_scored_in_their_order_by_the_embedding(captioner: Capti
 
     blue, red, both = response.scores
     assert blue < both < red
-    assert (response.model, response.logit_scale) == ("color-model", 20)
+    assert (response.model, response.logit_scale, response.logit_bias) == ("color-model", 20, 0)
 
 
 async def test_a_photo_and_its_embedding_score_alike(captioner: Captioner) -> None:
@@ -302,6 +315,30 @@ async def test_of_many_photos_at_once_only_the_bad_ones_fail(captioner: Captione
     assert [isinstance(outcome, grpc.aio.AioRpcError) for outcome in outcomes] == [False, True, True] * 8
 
 
+async def test_good_photos_among_hostile_images_are_read_as_if_alone(captioner: Captioner) -> None:
+    alone = await extract(captioner, RED_ON_WHITE)
+    at_once = asyncio.Semaphore(16)
+
+    async def send(image: bytes) -> pb.ExtractFeaturesResponse | grpc.aio.AioRpcError:
+        async with at_once:
+            try:
+                return await extract(captioner, image)
+            except grpc.aio.AioRpcError as error:
+                return error
+
+    hostile, good = list(hostile_images(400, seed=3)), [RED_ON_WHITE] * 100
+    answers = await asyncio.gather(*(send(each) for pair in zip(hostile, good * 4, strict=True) for each in pair))
+
+    refusals = [each.code() for each in answers[::2] if isinstance(each, grpc.aio.AioRpcError)]
+    # The tiny model fails on what is all black or all white.
+    expected = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL}
+    assert grpc.StatusCode.INVALID_ARGUMENT in refusals
+    assert set(refusals) <= expected
+    for answer in answers[1::2]:
+        assert isinstance(answer, pb.ExtractFeaturesResponse)
+        assert (answer.features, answer.embedding) == (alone.features, alone.embedding)
+
+
 async def test_other_calls_are_answered_while_a_photo_is_read(captioner: Captioner, model: MoodyModel) -> None:
     model.may_go_on.clear()
     reading = asyncio.ensure_future(extract(captioner, RED_ON_WHITE))
@@ -315,14 +352,142 @@ async def test_other_calls_are_answered_while_a_photo_is_read(captioner: Caption
 
 async def test_a_photo_whose_client_has_gone_is_not_read(captioner: Captioner, model: MoodyModel) -> None:
     model.may_go_on.clear()
-    first = captioner.ExtractFeatures(pb.ExtractFeaturesRequest(image=RED_ON_WHITE, taxonomy="things"))
+    # Two views each: the photo and its product.
+    first = [asyncio.ensure_future(extract(captioner, RED_ON_WHITE)) for _ in range(8)]
     assert await asyncio.to_thread(model.started.wait, 10)
     gone = captioner.ExtractFeatures(pb.ExtractFeaturesRequest(image=RED_ON_WHITE, taxonomy="things"), timeout=0.3)
     assert (await failure(gone))[0] == grpc.StatusCode.DEADLINE_EXCEEDED
     await asyncio.sleep(0.2)
 
     model.may_go_on.set()
-    await first
+    await asyncio.gather(*first)
     await extract(captioner, RED_ON_WHITE)
 
-    assert model.images == 2
+    assert model.images == 2 * 9
+
+
+async def test_more_requests_than_may_wait_are_refused_at_once_with_a_hint_when_to_come_again(
+    captioner: Captioner, model: MoodyModel
+) -> None:
+    model.may_go_on.clear()
+    taken = [asyncio.ensure_future(extract(captioner, RED_ON_WHITE)) for _ in range(MAX_PENDING)]
+    assert await asyncio.to_thread(model.started.wait, 10)
+    await asyncio.sleep(0.3)
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await asyncio.wait_for(extract(captioner, RED_ON_WHITE), timeout=10)
+    await captioner.ListTaxonomies(pb.ListTaxonomiesRequest())
+    model.may_go_on.set()
+    answered = await asyncio.gather(*taken)
+
+    status = errors.status_of(caught.value)
+    assert (caught.value.code(), errors.reason_of(status)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL")
+    assert errors.retry_after_s_of(status)
+    assert len(answered) == MAX_PENDING
+    assert labels(await extract(captioner, RED_ON_WHITE))["kind"] == ["red fruit"]
+
+
+async def test_photos_that_come_together_share_batches_and_say_so(captioner: Captioner, model: MoodyModel) -> None:
+    answers = await asyncio.gather(*(extract(captioner, RED_ON_WHITE) for _ in range(20)))
+
+    assert sum(model.batches) == 40
+    assert max(model.batches) > 2
+    assert max(each.processing.batch_size for each in answers) == max(model.batches)
+    for answer in answers:
+        took = answer.processing
+        assert took.decode_duration.ToMicroseconds() > 0
+        assert took.model_duration.ToMicroseconds() > 0
+        assert took.queue_duration.ToMicroseconds() >= 0
+        assert answer.embedding == answers[0].embedding
+
+
+def own(name: str = "fruit", labels: Sequence[str] = ("red apple", "green pear"), **fields: Any) -> pb.CustomCategory:
+    return pb.CustomCategory(name=name, labels=labels, **fields)
+
+
+async def read_with(captioner: Captioner, *categories: pb.CustomCategory, taxonomy: str = "") -> Any:
+    return await captioner.ExtractFeatures(
+        pb.ExtractFeaturesRequest(image=RED_ON_WHITE, taxonomy=taxonomy, categories=categories)
+    )
+
+
+async def test_a_photo_is_read_against_labels_that_the_request_brings_along(
+    captioner: Captioner, model: MoodyModel
+) -> None:
+    category = own(templates=["a photo of a {}", "one {}"], max_labels=2, min_confidence=0.9)
+    response = await read_with(captioner, category)
+
+    (feature,) = response.features
+    assert (feature.category, [label.name for label in feature.labels]) == ("fruit", ["red apple"])
+    assert (feature.reader, feature.calibrated) == (pb.READER_ZERO_SHOT, False)
+    assert not response.HasField("foreground")
+    assert model.encoded_texts[-4:] == [
+        "a photo of a red apple",
+        "one red apple",
+        "a photo of a green pear",
+        "one green pear",
+    ]
+
+
+async def test_such_labels_are_embedded_once(captioner: Captioner, model: MoodyModel) -> None:
+    before = len(model.encoded_texts)
+    await asyncio.gather(*(read_with(captioner, own(labels=["red", "teal", "pink"])) for _ in range(8)))
+    again = await read_with(captioner, own("other_name", labels=["red", "teal", "pink"]))
+
+    assert len(model.encoded_texts) == before + 3
+    assert again.features[0].category == "other_name"
+
+
+async def test_they_come_after_those_of_the_taxonomy(captioner: Captioner) -> None:
+    response = await read_with(captioner, own(), own("season", ["red summer", "blue winter"]), taxonomy="things")
+
+    assert [each.category for each in response.features] == ["kind", "color", "light", "fruit", "season"]
+    assert response.HasField("foreground")
+
+
+@pytest.mark.parametrize(
+    ("category", "field"),
+    [
+        (own("kind"), "categories[0].name"),
+        (own("Fruit!"), "categories[0].name"),
+        (own(labels=["one"]), "categories[0].labels"),
+        (own(labels=["one", "one"]), "categories[0].labels"),
+        (own(labels=["one", " one"]), "categories[0].labels"),
+        (own(labels=["one", " "]), "categories[0].labels"),
+        (own(labels=["one", "x" * 101]), "categories[0].labels[1]"),
+        (own(templates=["no place"]), "categories[0].templates[0]"),
+        (own(templates=["{} and {}"]), "categories[0].templates[0]"),
+        (own(labels=[str(each) for each in range(1000)], templates=["a {}", "b {}", "c {}"]), "categories[0]"),
+        (own(max_labels=-1), "categories[0].max_labels"),
+        (own(min_confidence=1.5), "categories[0].min_confidence"),
+    ],
+)
+async def test_a_category_that_is_none_is_refused_by_its_field(
+    captioner: Captioner, category: pb.CustomCategory, field: str
+) -> None:
+    code, _, fields, _ = await failure(read_with(captioner, category, taxonomy="things"))
+
+    assert (code, fields) == (grpc.StatusCode.INVALID_ARGUMENT, [field])
+
+
+async def test_the_same_category_twice_is_refused(captioner: Captioner) -> None:
+    code, _, fields, _ = await failure(read_with(captioner, own(), own()))
+
+    assert (code, fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["categories[1].name"])
+
+
+async def test_a_photo_needs_something_to_be_read_against(captioner: Captioner) -> None:
+    code, _, fields, message = await failure(read_with(captioner))
+
+    assert (code, fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["taxonomy"])
+    assert "ListTaxonomies" in message
+
+
+async def test_texts_that_were_scored_before_need_no_model(captioner: Captioner) -> None:
+    read = await extract(captioner, RED_ON_WHITE)
+    request = pb.ScoreTextsRequest(embedding=read.embedding, texts=["a red car"])
+    first, again = await captioner.ScoreTexts(request), await captioner.ScoreTexts(request)
+
+    assert first.scores == again.scores
+    assert (first.processing.batch_size, again.processing.batch_size) == (1, 0)
+    assert not again.processing.HasField("decode_duration")

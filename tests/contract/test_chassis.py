@@ -149,6 +149,21 @@ async def test_health_follows_what_the_server_depends_on(captioner: TinyCaptione
         assert await status_becomes(server.port, "NOT_SERVING")
 
 
+async def test_health_looks_at_once_when_the_application_says_so(application: Application) -> None:
+    broken, status_changed = False, asyncio.Event()
+
+    async def check() -> None:
+        if broken:
+            raise ConnectionError("the model has ended")
+
+    checked = Application(application.services, {"model": check}, status_changed)
+    async with start(ServerConfig(health_interval_s=3600), checked) as server:
+        assert await status_becomes(server.port, "SERVING")
+        broken = True
+        status_changed.set()
+        assert await status_becomes(server.port, "NOT_SERVING")
+
+
 async def test_a_check_that_hangs_is_a_check_that_fails(application: Application) -> None:
     async def check() -> None:
         await asyncio.sleep(60)

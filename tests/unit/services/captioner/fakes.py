@@ -1,14 +1,16 @@
 """A tiny image-text model, and photos made in place."""
 
+import asyncio
 import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
-from services.captioner.image_text_model import Embeddings
+from services.captioner.config import CaptionerConfig
+from services.captioner.image_input import ImageInput, Pixels
+from services.captioner.image_text_model import Embedding, Embeddings, ImageTextModel, ModelCard
 
 COLORS = ("red", "green", "blue")
 
@@ -16,26 +18,47 @@ COLORS = ("red", "green", "blue")
 class ColorModel:
     """Knows red, green and blue: an image by what its mean colour has of each, a text by those that it names."""
 
-    name = "color-model"
-    dimension = 4
-    logit_scale = 20.0
-    prompted = True
+    card = ModelCard(
+        name="color-model",
+        dimension=4,
+        logit_scale=20.0,
+        logit_bias=0.0,
+        prompted=True,
+        image_input=ImageInput(4, 4, mean=(0, 0, 0), std=(1, 1, 1), resize="squash"),
+        runtime="numpy",
+    )
 
     def __init__(self) -> None:
         self.encoded_texts: list[str] = []
 
-    def preprocess(self, image: Image.Image) -> torch.Tensor:
-        return torch.from_numpy(np.array(image.resize((4, 4)), dtype=np.float32)).permute(2, 0, 1)
-
-    def encode_image(self, pixels: torch.Tensor) -> Embeddings:
-        means = pixels.mean(dim=(2, 3)).numpy()
+    def encode_images(self, images: Pixels) -> Embeddings:
+        means = images.mean(axis=(1, 2))
         return _unit(np.pad(means - means.min(axis=1, keepdims=True), ((0, 0), (0, 1))) + 1e-3)
 
-    def encode_text(self, texts: Sequence[str]) -> Embeddings:
+    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
         self.encoded_texts.extend(texts)
         named = np.array([[color in text for color in COLORS] for text in texts], dtype=np.float32)
         nothing = named.sum(axis=1, keepdims=True) == 0
         return _unit(np.concatenate([named, nothing], axis=1) + 1e-3)
+
+
+def load_color_model(config: CaptionerConfig) -> ImageTextModel:
+    """For a model's process."""
+    return ColorModel()
+
+
+class ThreadEncoder:
+    """A model of this process, encoding in threads."""
+
+    def __init__(self, model: ImageTextModel) -> None:
+        self.card = model.card
+        self._model = model
+
+    async def encode_images(self, images: Sequence[Pixels]) -> Sequence[Embedding]:
+        return list(await asyncio.to_thread(self._model.encode_images, np.stack(images)))
+
+    async def encode_texts(self, texts: Sequence[str]) -> Sequence[Embedding]:
+        return list(await asyncio.to_thread(self._model.encode_texts, texts))
 
 
 def a_photo(color: Any = "red", size: tuple[int, int] = (64, 48), background: Any = None) -> Image.Image:

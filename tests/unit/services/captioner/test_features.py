@@ -1,35 +1,69 @@
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from chassis.errors import InvalidArgument
+from services.captioner.admission import Admission
+from services.captioner.batched_model import BatchedModel
+from services.captioner.calibration_file import Calibrations
 from services.captioner.embedding_cache import EmbeddingCache
 from services.captioner.errors import ModelMismatch
 from services.captioner.features import PhotoReader
 from services.captioner.image_decoding import Limits
-from tests.unit.services.captioner.fakes import ColorModel
+from services.captioner.taxonomy import Taxonomy
+from tests.unit.services.captioner.fakes import ColorModel, ThreadEncoder
 
 TEXTS = ["a red box", "a blue box"]
+THINGS = Taxonomy.model_validate(
+    {
+        "name": "things",
+        "description": "Things.",
+        "categories": [
+            {"name": "kind", "reader": "zero_shot", "prompts": ["a {}", "one {}"], "labels": ["red pear", "blue sky"]}
+        ],
+    }
+)
 
 
 @pytest.fixture
-def model() -> ColorModel:
-    return ColorModel()
+async def model() -> AsyncIterator[BatchedModel]:
+    async with BatchedModel(ThreadEncoder(ColorModel()), max_batch=8, max_wait_s=0) as model:
+        yield model
 
 
 @pytest.fixture
-def reader(model: ColorModel, tmp_path: Path) -> PhotoReader:
-    return PhotoReader(model, {}, EmbeddingCache(tmp_path), Limits(1_000_000, 1_000_000))
+async def reader(model: BatchedModel, tmp_path: Path) -> AsyncIterator[PhotoReader]:
+    with ThreadPoolExecutor(1) as executor:
+        limits = Limits(1_000_000, 1_000_000)
+        yield await PhotoReader.open(
+            model, {}, Calibrations(), EmbeddingCache(tmp_path), limits, Admission(9), executor
+        )
 
 
-def test_a_text_is_encoded_once_and_scored_the_same_ever_after(reader: PhotoReader, model: ColorModel) -> None:
+async def test_a_text_is_scored_the_same_ever_after(reader: PhotoReader) -> None:
     red = np.array([1, 0, 0, 0], dtype=np.float32)
-    first = reader.score(red, TEXTS)
-    again = reader.score(red, [*reversed(TEXTS), "a green box"])
+    first, _ = await reader.score(red, TEXTS)
+    again, _ = await reader.score(red, [*reversed(TEXTS), "a green box"])
     assert again[:2] == first[::-1]
     assert first[0] > first[1]
-    assert model.encoded_texts == [*TEXTS, "a green box"]
+
+
+async def test_a_second_start_embeds_no_labels(tmp_path: Path) -> None:
+    encoded = []
+    for _ in range(2):
+        color_model = ColorModel()
+        async with BatchedModel(ThreadEncoder(color_model), max_batch=8, max_wait_s=0) as model:
+            with ThreadPoolExecutor(1) as executor:
+                cache = EmbeddingCache(tmp_path)
+                await PhotoReader.open(
+                    model, {"things": THINGS}, Calibrations(), cache, Limits(), Admission(9), executor
+                )
+        encoded.append(color_model.encoded_texts)
+
+    assert encoded == [["a red pear", "one red pear", "a blue sky", "one blue sky"], []]
 
 
 def test_the_embedding_of_another_model_is_refused(reader: PhotoReader) -> None:
