@@ -1,5 +1,6 @@
 """The import of one background: features, captions, picture, and the ranker's record of it all."""
 
+import asyncio
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +8,7 @@ from functools import cached_property
 
 import structlog
 
-from chassis.errors import BackdropError, NotFound
+from chassis.errors import BackdropError, NotFound, ResourceExhausted
 from gateway.assets import Assets
 from gateway.captioning import Captioned, CaptionWriter
 from gateway.deadlines import Deadline
@@ -86,7 +87,7 @@ class Importer:
         known = await self._known(item.name, deadline)
         if known and not item.force and _same(known, item):
             return Outcome(item.name, Change.UNCHANGED, known)
-        reading = await self._captioner.read(item.image, Subject.BACKGROUND, deadline.share(CALL_SHARE))
+        reading = await self._read(item, deadline)
         captioned = await self._writer.write(reading, Subject.BACKGROUND, 1, "", deadline, Stopwatch())
         background = _describe(item, reading, captioned)
         # The picture first: what the ranker acknowledges can be shown.
@@ -95,6 +96,17 @@ class Importer:
         if known and known.sha256 != background.sha256:
             await self._assets.discard(item.name, known.sha256)
         return Outcome(item.name, Change.UPDATED if known else Change.CREATED, background)
+
+    async def _read(self, item: Item, deadline: Deadline) -> Reading:
+        """An import is in no hurry: while the captioner is overloaded, it comes again when it is told to."""
+        while True:
+            try:
+                return await self._captioner.read(item.image, Subject.BACKGROUND, deadline.share(CALL_SHARE))
+            except ResourceExhausted as error:
+                if error.retry_after_s is None or error.retry_after_s >= deadline.left_s:
+                    raise
+                log.info("captioner_overloaded", name=item.name, retry_after_s=error.retry_after_s)
+                await asyncio.sleep(error.retry_after_s)
 
     async def _known(self, name: str, deadline: Deadline) -> Background | None:
         try:

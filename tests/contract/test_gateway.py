@@ -11,7 +11,15 @@ import pytest
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from backdrop.gateway.v1 import gateway_pb2_grpc
 from chassis.channels import open_channel
-from chassis.errors import NotFound, Unavailable, reason_of, retry_after_s_of, status_of, violations_of
+from chassis.errors import (
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+    reason_of,
+    retry_after_s_of,
+    status_of,
+    violations_of,
+)
 from chassis.server import start
 from gateway.__main__ import open_gateway
 from gateway.config import GatewayConfig
@@ -269,6 +277,29 @@ async def test_a_ranker_that_dies_during_an_import_fails_the_items_not_the_strea
     await peers.stop("ranker")
     outcomes = await import_(stub, [item("sand"), item("moss")])
     assert [reason_of(each.error) for each in outcomes.values()] == ["RANKER_UNAVAILABLE"] * 2
+
+
+async def test_an_import_comes_again_while_the_captioner_is_overloaded(stub: Any, peers: Peers) -> None:
+    peers.captioner.trouble.error = ResourceExhausted("64 requests are pending.", retry_after_s=0.05)
+    peers.captioner.trouble.times = 3
+
+    outcomes = await import_(stub, [item("oak"), item("sand")])
+
+    assert [each.outcome for each in outcomes.values()] == [pb.OUTCOME_CREATED] * 2
+    assert peers.captioner.trouble.times == 0
+
+
+async def test_a_recommendation_passes_the_captioners_hint_on(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    peers.captioner.trouble.error = ResourceExhausted("64 requests are pending.", retry_after_s=1.5)
+    peers.captioner.trouble.error.reason = "QUEUE_FULL"
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await recommend(stub)
+
+    status = status_of(caught.value)
+    assert (caught.value.code(), reason_of(status)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL")
+    assert retry_after_s_of(status) == 1.5
 
 
 async def test_outcomes_come_as_they_are_done(stub: Any, peers: Peers) -> None:

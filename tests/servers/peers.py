@@ -16,16 +16,18 @@ MODEL = "tiny-clip"
 
 
 class Trouble:
-    """What a service does before it answers: nothing, raise, or hang."""
+    """What a service does before it answers: nothing, raise (`times` times, or for ever), or hang."""
 
     def __init__(self) -> None:
         self.error: BackdropError | None = None
+        self.times: int | None = None
         self.hangs = False
 
     async def happen(self) -> None:
         if self.hangs:
             await asyncio.sleep(60)
-        if self.error:
+        if self.error and self.times != 0:
+            self.times = None if self.times is None else self.times - 1
             raise self.error
 
 
