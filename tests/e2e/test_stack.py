@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -30,7 +31,7 @@ EXAMPLES = SAMPLES.parent / "examples"
 MUG = SAMPLES / "products" / "coffee-mug.jpg"
 IMPORTED = 6
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,20 +242,30 @@ def test_a_server_killed_during_an_import_loses_nothing_that_was_acknowledged(
     pictures = sorted((SAMPLES / "library").glob("*.jpg"))[:16]
     for path in pictures:
         shutil.copy(path, tmp_path)
-    command = [sys.executable, "-m", "gateway.cli", "import", str(tmp_path), "--library", library]
-    importing = subprocess.Popen(
-        command, env=running.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    wait_until(lambda: len(stored(running, library)) >= 2)
-    acknowledged = stored(running, library)
-    os.kill(running.pid_of(name), signal.SIGKILL)
-    importing.communicate(timeout=120)
-    wait_until(lambda: is_serving(f"127.0.0.1:{running.port}"))
-    wait_until(lambda: is_serving(f"127.0.0.1:{running.port + 2}"))
+    with importing(running, tmp_path, library) as process:
+        wait_until(lambda: len(stored(running, library)) >= 2)
+        acknowledged = stored(running, library)
+        killed = running.pid_of(name)
+        os.kill(killed, signal.SIGKILL)
+        process.communicate(timeout=240)
+    wait_until(lambda: running.pid_of(name) not in {0, killed})
+    wait_until(lambda: all(is_serving(f"127.0.0.1:{running.port + offset}") for offset in range(4)))
     assert acknowledged <= stored(running, library)
     again = running.backdrop("import", str(tmp_path), "--library", library)
     assert again.returncode == 0, again.stderr
     assert stored(running, library) == {path.stem for path in pictures}
+
+
+@contextlib.contextmanager
+def importing(running: Running, folder: Path, library: str) -> Iterator[subprocess.Popen[str]]:
+    """An import in the background, which is over at the end of the `with` whatever happens."""
+    command = [sys.executable, "-m", "gateway.cli", "import", str(folder), "--library", library]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=running.environment, text=True, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def stored(running: Running, library: str) -> set[str]:
@@ -264,7 +275,7 @@ def stored(running: Running, library: str) -> set[str]:
     return set()
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 120) -> None:
     """Returns once `condition()` holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -275,14 +286,11 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
 def test_an_interrupted_import_goes_on_where_it_was(running: Running, tmp_path: Path) -> None:
     for path in sorted((SAMPLES / "library").glob("*.jpg"))[:16]:
         shutil.copy(path, tmp_path)
-    command = [sys.executable, "-m", "gateway.cli", "import", str(tmp_path), "--library", "interrupted"]
-    importing = subprocess.Popen(
-        command, env=running.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    wait_until(lambda: len(stored(running, "interrupted")) >= 2)
-    importing.send_signal(signal.SIGINT)
-    printed, _ = importing.communicate(timeout=30)
-    assert importing.returncode == 130
+    with importing(running, tmp_path, "interrupted") as process:
+        wait_until(lambda: len(stored(running, "interrupted")) >= 2)
+        process.send_signal(signal.SIGINT)
+        printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
     assert "run the same command again to go on" in printed
     again = running.backdrop("import", str(tmp_path), "--library", "interrupted")
     assert again.returncode == 0
