@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos protos-check env-example eval bench up down samples clean
+.PHONY: help setup demo test lint protos protos-check env-example eval bench bench-captioner up down samples clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -13,7 +13,7 @@ PROTOS = $(shell find protos/backdrop -name '*.proto' | sort)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## What there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: $(READY) ## Install everything into .venv
 
@@ -78,6 +78,9 @@ eval: $(READY) ## How well the samples are ranked: nDCG@10 and recall@5
 
 bench: $(READY) ## How long a recommendation takes, and what each process needs
 	$(BIN)/python -m benchmarks.latency
+
+bench-captioner: $(READY) ## The captioner against its bare model, one-at-a-time serving and a peer (docs/captioner-performance.md)
+	$(BIN)/python -m benchmarks.captioner $(ARGS)
 
 samples: ## Render the samples anew with Blender (hours; see samples/README.md)
 	$(PYTHON) -m venv .venv-samples

@@ -38,9 +38,12 @@ def memory(stack: Stack) -> Table:
     table = Table("process", "resident MiB", "proportional MiB", box=None)
     total = 0.0
     for process in stack.supervisor.processes():
-        info = psutil.Process(process.pid).memory_full_info()
-        total += info.pss / MIB
-        table.add_row(process.name, f"{info.rss / MIB:.0f}", f"{info.pss / MIB:.0f}")
+        server = psutil.Process(process.pid)
+        # The captioner's model has a process of its own.
+        for each in (server, *server.children(recursive=True)):
+            info = each.memory_full_info()
+            total += info.pss / MIB
+            table.add_row(process.name if each == server else "", f"{info.rss / MIB:.0f}", f"{info.pss / MIB:.0f}")
     table.add_section()
     table.add_row("together", "", f"{total:.0f}")
     return table
