@@ -1,4 +1,4 @@
-"""ListTaxonomies, ExtractFeatures and ScoreTexts: what a photo shows, and how well a text describes it."""
+"""ListTaxonomies, ExtractFeatures, ScoreTexts: what a photo shows, by own labels too, and how well a text fits it."""
 
 from pathlib import Path
 
@@ -15,7 +15,9 @@ with grpc.insecure_channel(CAPTIONER) as channel:
     for taxonomy in stub.ListTaxonomies(pb.ListTaxonomiesRequest()).taxonomies:
         print(taxonomy.name, [f"{each.name}: {len(each.labels)} labels" for each in taxonomy.categories])
 
-    seen = stub.ExtractFeatures(pb.ExtractFeaturesRequest(image=PHOTO.read_bytes(), taxonomy="product"))
+    room = pb.CustomCategory(name="room", labels=["kitchen", "bathroom", "garage"], templates=["a thing for the {}"])
+    request = pb.ExtractFeaturesRequest(image=PHOTO.read_bytes(), taxonomy="product", categories=[room])
+    seen = stub.ExtractFeatures(request)
     for feature in seen.features:
         print(feature.category, [f"{label.name} {label.confidence:.0%}" for label in feature.labels] or "unsure")
 
