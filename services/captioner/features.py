@@ -84,6 +84,21 @@ class PhotoFeatures:
 
 
 @dataclass(frozen=True, slots=True)
+class TextScores:
+    """How well texts fit a photo.
+
+    Attributes:
+        scores: the cosine of the photo and each text, -1 to 1.
+        took: what the model took for the photo, or for the texts when the photo came embedded.
+        decode_s: what decoding took; None when the photo came embedded.
+    """
+
+    scores: tuple[float, ...]
+    took: Embedded
+    decode_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Pixels:
     """What the pixels alone say."""
 
@@ -178,30 +193,27 @@ class PhotoReader:
             features = await self._in_thread(_read_categories, readers, observation)
             return PhotoFeatures(photo, features, embedding, pixels.palette, embedded)
 
-    async def embed(self, image: bytes, deadline: float | None = None) -> tuple[Embedding, float, Embedded]:
-        """Embeds an encoded photo, its foreground too when one stands out. Raises as `read` does.
+    async def score(self, photo: Embedding | bytes, texts: Sequence[str], deadline: float | None = None) -> TextScores:
+        """Scores texts by how well they fit a photo.
 
-        Returns:
-            The photo's embedding, the seconds that decoding took, and what the model took.
-        """
-        with self._admission.admit():
-            photo = await self._prepare(image, cut_out=True)
-            embedded = await self._model.embed_images(photo.views, deadline)
-            return _mean_direction(embedded), photo.decode_s, embedded
-
-    async def score(
-        self, embedding: Embedding, texts: Sequence[str], deadline: float | None = None
-    ) -> tuple[list[float], Embedded]:
-        """The cosine of an embedded photo and each text, -1 to 1, and what the model took.
+        Args:
+            photo: embedded, or encoded; of an encoded one the foreground is embedded too when one stands out.
+            texts: to score.
+            deadline: on the event loop's clock.
 
         Raises:
+            InvalidArgument: the encoded photo is damaged or over a limit.
             QueueFull: too many requests are pending.
             BackdropError: as `Batcher.submit` does.
         """
         with self._admission.admit():
-            embedded = await self._model.embed_texts(texts, deadline)
-        cosines = np.clip(embedded.rows @ embedding, -1, 1)
-        return [float(each) for each in cosines], embedded
+            if not isinstance(photo, bytes):
+                of_texts = await self._model.embed_texts(texts, deadline)
+                return TextScores(_cosines(of_texts, photo), of_texts)
+            prepared = await self._prepare(photo, cut_out=True)
+            of_photo = await self._model.embed_images(prepared.views, deadline)
+            of_texts = await self._model.embed_texts(texts, deadline)
+            return TextScores(_cosines(of_texts, _mean_direction(of_photo)), of_photo, prepared.decode_s)
 
     def check_embedding(self, values: Sequence[float], model_name: str) -> Embedding:
         """An embedding that a client sent, at unit length.
@@ -294,3 +306,7 @@ def _mean_direction(views: Embedded) -> NDArray[np.float32]:
     """The mean of the views' embeddings, at unit length."""
     mean = views.rows.mean(axis=0)
     return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)
+
+
+def _cosines(texts: Embedded, embedding: Embedding) -> tuple[float, ...]:
+    return tuple(np.clip(texts.rows @ embedding, -1, 1).tolist())

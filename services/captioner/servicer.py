@@ -13,6 +13,7 @@ from chassis.errors import InvalidArgument
 from services.captioner.batched_model import Embedded
 from services.captioner.features import Feature, PhotoFeatures, PhotoReader
 from services.captioner.foreground import Box
+from services.captioner.image_text_model import Embedding
 from services.captioner.taxonomy import Category, Taxonomy, ZeroShotCategory, ZeroShotLabel
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CaptionerService"].full_name
@@ -43,28 +44,25 @@ class CaptionerServicer(CaptionerServiceServicer):
 
     async def ScoreTexts(self, request: pb.ScoreTextsRequest, context: Context) -> pb.ScoreTextsResponse:
         """See the contract."""
-        card, deadline = self._reader.card, _deadline(context)
-        processing = pb.Processing()
-        if request.WhichOneof("source") == "embedding":
-            embedding = self._reader.check_embedding(request.embedding.values, request.embedding.model)
-        else:
-            embedding, decode_s, took = await self._reader.embed(request.image, deadline)
-            processing.MergeFrom(_processing(took, decode_s))
-        scores, took = await self._reader.score(embedding, request.texts, deadline)
-        if not processing.batch_size:
-            processing.MergeFrom(_processing(took))
+        card = self._reader.card
+        scored = await self._reader.score(self._photo(request), request.texts, _deadline(context))
         return pb.ScoreTextsResponse(
-            scores=scores,
+            scores=scored.scores,
             model=card.name,
             logit_scale=card.logit_scale,
             logit_bias=card.logit_bias,
-            processing=processing,
+            processing=_processing(scored.took, scored.decode_s),
         )
 
     async def ListTaxonomies(self, request: pb.ListTaxonomiesRequest, context: Context) -> pb.ListTaxonomiesResponse:
         """See the contract."""
         taxonomies = self._reader.taxonomies.values()
         return pb.ListTaxonomiesResponse(taxonomies=[_taxonomy_message(each) for each in taxonomies])
+
+    def _photo(self, request: pb.ScoreTextsRequest) -> Embedding | bytes:
+        if request.WhichOneof("source") == "embedding":
+            return self._reader.check_embedding(request.embedding.values, request.embedding.model)
+        return request.image
 
     def _features_response(self, read: PhotoFeatures) -> pb.ExtractFeaturesResponse:
         model, photo = self._reader.card.name, read.photo
@@ -103,7 +101,7 @@ def _own_category(index: int, message: pb.CustomCategory) -> ZeroShotCategory:
         raise InvalidArgument.of(f"categories[{index}].labels", error.errors()[0]["msg"]) from error
 
 
-def _processing(took: Embedded, decode_s: float | None = None) -> pb.Processing:
+def _processing(took: Embedded, decode_s: float | None) -> pb.Processing:
     return pb.Processing(
         decode_duration=None if decode_s is None else _duration(decode_s),
         queue_duration=_duration(took.queue_s),

@@ -212,6 +212,8 @@ async def test_a_photo_and_its_embedding_score_alike(captioner: Captioner) -> No
     by_photo = await captioner.ScoreTexts(pb.ScoreTextsRequest(image=RED_ON_WHITE, texts=texts))
 
     np.testing.assert_allclose(by_embedding.scores, by_photo.scores, atol=1e-5)
+    assert by_photo.processing.batch_size == 2
+    assert by_photo.processing.HasField("decode_duration")
 
 
 async def test_taxonomies_are_listed_with_their_categories_and_labels(captioner: Captioner) -> None:

@@ -107,7 +107,7 @@ async def test_conse_scores_the_true_caption_highest(reader: PhotoReader) -> Non
     clock = await reader.read(a_wall_clock(), "product")
     captions = ["A round clock hangs on the wall.", "A leather shoe on a wooden floor.", "A bowl of fruit."]
 
-    scores, _ = await reader.score(clock.embedding, captions)
+    scores = (await reader.score(clock.embedding, captions)).scores
 
     assert scores[0] == max(scores)
     assert all(-1 <= score <= 1 for score in scores)

@@ -1,5 +1,7 @@
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,15 @@ from services.captioner.admission import Admission
 from services.captioner.batched_model import BatchedModel
 from services.captioner.calibration_file import Calibrations
 from services.captioner.embedding_cache import EmbeddingCache
-from services.captioner.errors import ModelMismatch
+from services.captioner.errors import ModelMismatch, QueueFull
 from services.captioner.features import PhotoReader
 from services.captioner.image_decoding import Limits
+from services.captioner.image_text_model import Embedding
 from services.captioner.taxonomy import Taxonomy
-from tests.unit.services.captioner.fakes import ColorModel, ThreadEncoder
+from tests.unit.services.captioner.fakes import ColorModel, ThreadEncoder, a_photo, encode
 
+RED = np.array([1, 0, 0, 0], dtype=np.float32)
+RED_PHOTO = encode(a_photo("red"))
 TEXTS = ["a red box", "a blue box"]
 THINGS = Taxonomy.model_validate(
     {
@@ -28,6 +33,23 @@ THINGS = Taxonomy.model_validate(
 )
 
 
+class CountingAdmission(Admission):
+    """Counts the permits that it gave."""
+
+    given = 0
+
+    @contextmanager
+    def admit(self) -> Iterator[None]:
+        with super().admit():
+            self.given += 1
+            yield
+
+
+@pytest.fixture
+def admission() -> CountingAdmission:
+    return CountingAdmission(1)
+
+
 @pytest.fixture
 async def model() -> AsyncIterator[BatchedModel]:
     async with BatchedModel(ThreadEncoder(ColorModel()), max_batch=8, max_wait_s=0) as model:
@@ -35,20 +57,39 @@ async def model() -> AsyncIterator[BatchedModel]:
 
 
 @pytest.fixture
-async def reader(model: BatchedModel, tmp_path: Path) -> AsyncIterator[PhotoReader]:
+async def reader(model: BatchedModel, admission: CountingAdmission, tmp_path: Path) -> AsyncIterator[PhotoReader]:
     with ThreadPoolExecutor(1) as executor:
         limits = Limits(1_000_000, 1_000_000)
-        yield await PhotoReader.open(
-            model, {}, Calibrations(), EmbeddingCache(tmp_path), limits, Admission(9), executor
-        )
+        yield await PhotoReader.open(model, {}, Calibrations(), EmbeddingCache(tmp_path), limits, admission, executor)
 
 
 async def test_a_text_is_scored_the_same_ever_after(reader: PhotoReader) -> None:
-    red = np.array([1, 0, 0, 0], dtype=np.float32)
-    first, _ = await reader.score(red, TEXTS)
-    again, _ = await reader.score(red, [*reversed(TEXTS), "a green box"])
+    first = (await reader.score(RED, TEXTS)).scores
+    again = (await reader.score(RED, [*reversed(TEXTS), "a green box"])).scores
     assert again[:2] == first[::-1]
     assert first[0] > first[1]
+
+
+@pytest.mark.parametrize("photo", [RED, RED_PHOTO], ids=["embedded", "encoded"])
+async def test_scoring_takes_one_permit(
+    reader: PhotoReader, admission: CountingAdmission, photo: Embedding | bytes
+) -> None:
+    red, blue = (await reader.score(photo, TEXTS)).scores
+
+    assert red > blue
+    assert admission.given == 1
+
+
+async def test_a_photo_that_was_accepted_is_scored_while_others_are_refused(reader: PhotoReader) -> None:
+    scoring = asyncio.ensure_future(reader.score(RED_PHOTO, TEXTS))
+    await asyncio.sleep(0)
+    while not scoring.done():
+        with pytest.raises(QueueFull):
+            await reader.score(RED, TEXTS)
+        await asyncio.sleep(0)
+    red, blue = (await scoring).scores
+
+    assert red > blue
 
 
 async def test_a_second_start_embeds_no_labels(tmp_path: Path) -> None:
