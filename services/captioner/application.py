@@ -42,8 +42,7 @@ async def open_application(
     status_changed = asyncio.Event()
     async with (
         ModelWorker(config, load, status_changed) as worker,
-        BatchedModel(worker, config.max_batch, config.max_batch_wait_ms / 1000) as model,
-        open_reader(config, model) as reader,
+        open_reader(config, worker) as reader,
     ):
         await _warm_up(reader)
         log.info(
@@ -56,14 +55,14 @@ async def open_application(
         servicer = CaptionerServicer(reader)
         yield Application(
             {SERVICE_NAME: lambda server: add_CaptionerServiceServicer_to_server(servicer, server)},
-            checks={"model": worker.check, "batching": model.check},
+            checks={"model": worker.check, "batching": reader.check},
             status_changed=status_changed,
         )
 
 
 @asynccontextmanager
-async def open_reader(config: CaptionerConfig, model: BatchedModel) -> AsyncIterator[PhotoReader]:
-    """A reader of photos as the configuration wants it.
+async def open_reader(config: CaptionerConfig, worker: ModelWorker) -> AsyncIterator[PhotoReader]:
+    """A reader of photos as the configuration wants it, with the model of `worker`.
 
     Raises:
         BadTaxonomy: naming every problem of every file.
@@ -71,16 +70,17 @@ async def open_reader(config: CaptionerConfig, model: BatchedModel) -> AsyncIter
     """
     # Photos are decoded in threads of our own, one each; OpenCV's would only get into each other's way.
     cv2.setNumThreads(1)
-    with ThreadPoolExecutor(config.decode_threads, thread_name_prefix="decoder") as executor:
-        yield await PhotoReader.open(
-            model,
-            load_taxonomies(config.taxonomy_dir),
-            load_calibrations(config.taxonomy_dir),
-            EmbeddingCache(config.cache_dir),
-            Limits(int(config.max_image_mib * 1024 * 1024), int(config.max_megapixels * 1_000_000)),
-            Admission(config.max_pending),
-            executor,
-        )
+    async with BatchedModel(worker, config.max_batch, config.max_batch_wait_ms / 1000) as model:
+        with ThreadPoolExecutor(config.decode_threads, thread_name_prefix="decoder") as executor:
+            yield await PhotoReader.open(
+                model,
+                load_taxonomies(config.taxonomy_dir),
+                load_calibrations(config.taxonomy_dir),
+                EmbeddingCache(config.cache_dir),
+                Limits(int(config.max_image_mib * 1024 * 1024), int(config.max_megapixels * 1_000_000)),
+                Admission(config.max_pending),
+                executor,
+            )
 
 
 async def _warm_up(reader: PhotoReader) -> None:

@@ -1,8 +1,8 @@
 """The image-text model as requests see it: batched over all of them, and with a memory for texts."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -88,11 +88,9 @@ class BatchedModel:
         await self.images.check()
         await self.texts.check()
 
-    @contextmanager
-    def image_coming(self) -> Iterator[None]:
+    def image_coming(self) -> AbstractContextManager[None]:
         """Announces images, so that a batch may wait for them."""
-        with self.images.coming():
-            yield
+        return self.images.coming()
 
     async def embed_images(self, images: Sequence[Pixels], deadline: float | None = None) -> Embedded:
         """Embeds images of the size that the card's `image_input` names. Raises as `Batcher.submit` does."""

@@ -15,7 +15,8 @@ from typing import Generic, Self, TypeVar
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from chassis.errors import BackdropError, DeadlineExceeded, Unavailable
+from chassis.errors import DeadlineExceeded, Unavailable
+from services.captioner.errors import ModelFailed, ShuttingDown
 
 log = structlog.get_logger(__name__)
 
@@ -34,18 +35,6 @@ BATCH_SIZE = Histogram(
 QUEUE_LENGTH = Gauge("backdrop_captioner_queue_length", "Items that wait for the model.", ["batcher"])
 DROPPED = Counter("backdrop_captioner_dropped", "Items dropped before the model ran.", ["batcher", "why"])
 SPLITS = Counter("backdrop_captioner_batch_splits", "Batches split because they failed.", ["batcher"])
-
-
-class Closed(Unavailable):
-    """The server is going down and takes no more."""
-
-    reason = "SHUTTING_DOWN"
-
-
-class BatchFailed(BackdropError):
-    """A batch came back without a result for each of its items."""
-
-    reason = "MODEL_FAILED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +139,11 @@ class Batcher(Generic[Item, Result]):
 
         Raises:
             DeadlineExceeded: it passed before the model ran.
-            Closed: the server is going down.
+            ShuttingDown: the server is going down.
             BackdropError: what the model raised for one of the items.
         """
         if self._closed or self._collector.done():
-            raise Closed("The captioner is going down; try another one.", retry_after_s=1)
+            raise _shutting_down()
         now = self._loop.time()
         entries = [_Entry[Item, Result](item, deadline, now) for item in items]
         self._queue.extend(entries)
@@ -220,7 +209,7 @@ class Batcher(Generic[Item, Result]):
         try:
             values = await self._run_batch([entry.item for entry in batch])
             if len(values) != len(batch):
-                raise BatchFailed("The image-text model lost a part of its batch.")
+                raise ModelFailed("The image-text model lost a part of its batch.")
         except Unavailable as error:
             for entry in batch:
                 entry.settle(error)
@@ -263,4 +252,8 @@ class Batcher(Generic[Item, Result]):
         if not collector.cancelled() and (error := collector.exception()):
             log.error("batcher_ended", batcher=self._name, exc_info=error)
         while self._queue:
-            self._queue.popleft().settle(Closed("The captioner is going down; try another one.", retry_after_s=1))
+            self._queue.popleft().settle(_shutting_down())
+
+
+def _shutting_down() -> ShuttingDown:
+    return ShuttingDown("The captioner is going down; try another one.", retry_after_s=1)

@@ -67,3 +67,9 @@ class DeviceLost(BackdropError):
     """The model's device is in a state that only a new process leaves, so the model's process ends."""
 
     reason = "DEVICE_LOST"
+
+
+class ShuttingDown(Unavailable):
+    """The server is going down and takes no more."""
+
+    reason = "SHUTTING_DOWN"

@@ -215,6 +215,10 @@ class PhotoReader:
             of_texts = await self._model.embed_texts(texts, deadline)
             return TextScores(_cosines(of_texts, _mean_direction(of_photo)), of_photo, prepared.decode_s)
 
+    async def check(self) -> None:
+        """Raises when photos and texts no longer reach the model."""
+        await self._model.check()
+
     def check_embedding(self, values: Sequence[float], model_name: str) -> Embedding:
         """An embedding that a client sent, at unit length.
 

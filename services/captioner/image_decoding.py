@@ -15,8 +15,6 @@ from pillow_heif import register_heif_opener
 from chassis.errors import InvalidArgument
 from services.captioner.color_profiles import to_srgb
 
-# Enough to cut a model's input from a product that is a third as wide as its photo.
-WORK_SIDE_PX = 768
 # Pillow opens more, but some of that runs other programs (EPS) or is no photo.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "TIFF")
 # A photo longer than this is a strip, of which the longer side decides how far it is scaled down.
@@ -77,7 +75,7 @@ class Photo:
     content_type: str
 
 
-def decode(data: bytes, limits: Limits, side_px: int = WORK_SIDE_PX) -> Photo:
+def decode(data: bytes, limits: Limits, side_px: int) -> Photo:
     """Decodes a photo: its first frame, in sRGB, upright.
 
     Args:

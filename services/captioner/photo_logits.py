@@ -9,7 +9,6 @@ import numpy as np
 
 from chassis.errors import InvalidArgument
 from services.captioner.application import open_reader
-from services.captioner.batched_model import BatchedModel
 from services.captioner.calibration import Logits
 from services.captioner.category_readers import ZeroShotReader
 from services.captioner.config import CaptionerConfig
@@ -57,8 +56,7 @@ async def _read_photos(
     at_once = asyncio.Semaphore(config.max_batch)
     async with (
         ModelWorker(config, load_configured_model, asyncio.Event()) as worker,
-        BatchedModel(worker, config.max_batch, config.max_batch_wait_ms / 1000) as model,
-        open_reader(config, model) as reader,
+        open_reader(config, worker) as reader,
     ):
 
         async def read(path: Path) -> PhotoFeatures:
@@ -77,4 +75,4 @@ async def _read_photos(
             if isinstance(each, ZeroShotReader)
         ]
         logits = {name: np.stack([each.logits(photo.embedding) for photo in features]) for name, each in zero_shot}
-        return PhotoReadings(worker.card.name, features, logits)
+        return PhotoReadings(reader.card.name, features, logits)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -16,7 +15,7 @@ from chassis import errors, server
 from services.captioner.application import open_application
 from services.captioner.config import CaptionerConfig
 from services.captioner.servicer import SERVICE_NAME
-from tests.unit.services.captioner.fakes import a_photo, encode, load_color_model
+from tests.unit.services.captioner.fakes import a_photo, encode, load_color_model, model_process
 
 PHOTO = encode(a_photo("red"))
 GUARD_S = 60
@@ -44,11 +43,6 @@ async def status_becomes(channel: grpc.aio.Channel, wanted: str) -> None:
         async for response in health_pb2_grpc.HealthStub(channel).Watch(request):
             if health_pb2.HealthCheckResponse.ServingStatus.Name(response.status) == wanted:
                 return
-
-
-def model_process() -> psutil.Process:
-    (process,) = [each for each in psutil.Process().children() if "spawn_main" in " ".join(each.cmdline())]
-    return process
 
 
 async def test_when_the_model_dies_health_says_so_and_clients_are_told_to_come_again(channel: grpc.aio.Channel) -> None:

@@ -1,4 +1,4 @@
-"""A tiny image-text model, and photos made in place."""
+"""A tiny image-text model, the process that a model lives in, and photos made in place."""
 
 import asyncio
 import io
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from services.captioner.config import CaptionerConfig
@@ -45,6 +46,16 @@ class ColorModel:
 def load_color_model(config: CaptionerConfig) -> ImageTextModel:
     """For a model's process."""
     return ColorModel()
+
+
+def model_process() -> psutil.Process:
+    """Of the one server that runs in this process."""
+    (process,) = model_processes(psutil.Process())
+    return process
+
+
+def model_processes(server: psutil.Process) -> list[psutil.Process]:
+    return [each for each in server.children() if "spawn_main" in " ".join(each.cmdline())]
 
 
 class ThreadEncoder:

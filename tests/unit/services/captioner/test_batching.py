@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chassis.errors import DeadlineExceeded, Unavailable
-from services.captioner.batching import Batcher, BatchFailed, Closed
+from services.captioner.batching import Batcher
+from services.captioner.errors import ModelFailed, ShuttingDown
 
 GUARD_S = 20
 
@@ -230,7 +231,7 @@ async def test_a_result_that_is_missing_fails_somebody_rather_than_everybody_wai
         return list(items[:-1])
 
     async with asyncio.timeout(GUARD_S), Batcher("test", forgetful, max_batch=8, max_wait_s=0) as batcher:
-        with pytest.raises(BatchFailed):
+        with pytest.raises(ModelFailed):
             await batcher.submit([1])
 
 
@@ -243,7 +244,7 @@ async def test_closing_finishes_what_was_taken_and_takes_no_more() -> None:
             await asyncio.sleep(0.01)
             asyncio.get_running_loop().call_later(0.02, model.may_go_on.set)
         results = await asyncio.gather(*taken)
-        with pytest.raises(Closed):
+        with pytest.raises(ShuttingDown):
             await batcher.submit([1])
 
     assert [each.value for (each,) in results] == [0, 2, 4, 6, 8, 10, 12]
@@ -256,7 +257,7 @@ async def test_nobody_waits_for_a_batcher_that_has_ended() -> None:
         await batcher.check()
         batcher._collector.cancel()
         waiting = asyncio.ensure_future(batcher.submit([1]))
-        with pytest.raises(Closed):
+        with pytest.raises(ShuttingDown):
             await waiting
         with pytest.raises(RuntimeError):
             await batcher.check()

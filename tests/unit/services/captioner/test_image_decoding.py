@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 
 from chassis.errors import InvalidArgument
 from services.captioner.foreground import find_foreground
-from services.captioner.image_decoding import FORMATS, WORK_SIDE_PX, Limits, decode
+from services.captioner.image_decoding import FORMATS, Limits, decode
 from tests.hostile import hostile_images, png
 from tests.unit.services.captioner.fakes import a_photo, encode
 
@@ -23,11 +23,12 @@ from tests.unit.services.captioner.fakes import a_photo, encode
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 LIMITS = Limits()
+SIDE_PX = 768
 
 
 def refusal(data: bytes, limits: Limits = LIMITS) -> str:
     with pytest.raises(InvalidArgument) as caught:
-        decode(data, limits)
+        decode(data, limits, SIDE_PX)
     assert [each.field for each in caught.value.violations] == ["image"]
     return caught.value.message
 
@@ -68,7 +69,7 @@ def test_a_file_with_too_many_bytes_is_refused_before_it_is_looked_at() -> None:
 
 
 def test_a_photo_just_within_the_limit_on_pixels_is_read() -> None:
-    photo = decode(encode(a_photo(size=(100, 100))), Limits(max_pixels=10_000))
+    photo = decode(encode(a_photo(size=(100, 100))), Limits(max_pixels=10_000), SIDE_PX)
 
     assert (photo.width, photo.height) == (100, 100)
 
@@ -78,7 +79,7 @@ def test_a_photo_just_within_the_limit_on_pixels_is_read() -> None:
     [("JPEG", "image/jpeg"), ("PNG", "image/png"), ("WEBP", "image/webp"), ("GIF", "image/gif"), ("BMP", "image/bmp")],
 )
 def test_each_format_is_read_and_named(form: str, content_type: str) -> None:
-    photo = decode(encode(a_photo("blue"), form), LIMITS)
+    photo = decode(encode(a_photo("blue"), form), LIMITS, SIDE_PX)
 
     assert photo.content_type == content_type
     np.testing.assert_allclose(np.asarray(photo.image).mean(axis=(0, 1)), (0, 0, 255), atol=3)
@@ -86,20 +87,20 @@ def test_each_format_is_read_and_named(form: str, content_type: str) -> None:
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 def test_a_large_photo_is_scaled_down_but_its_true_size_is_told(form: str) -> None:
-    photo = decode(encode(a_photo(size=(3000, 2000)), form), LIMITS)
+    photo = decode(encode(a_photo(size=(3000, 2000)), form), LIMITS, SIDE_PX)
 
     assert (photo.width, photo.height) == (3000, 2000)
-    assert WORK_SIDE_PX <= photo.image.width < 2 * WORK_SIDE_PX
+    assert SIDE_PX <= photo.image.width < 2 * SIDE_PX
     assert photo.image.width / photo.image.height == pytest.approx(1.5, abs=0.01)
 
 
 def test_a_small_photo_is_not_scaled_up() -> None:
-    assert decode(encode(a_photo(size=(40, 30))), LIMITS).image.size == (40, 30)
+    assert decode(encode(a_photo(size=(40, 30))), LIMITS, SIDE_PX).image.size == (40, 30)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1)])
 def test_a_photo_of_one_pixel_a_side_is_read(size: tuple[int, int]) -> None:
-    assert min(decode(encode(a_photo(size=size), "PNG"), LIMITS).image.size) == 1
+    assert min(decode(encode(a_photo(size=size), "PNG"), LIMITS, SIDE_PX).image.size) == 1
 
 
 @pytest.mark.parametrize("size", [(60, 40), (3000, 2000)])
@@ -109,7 +110,7 @@ def test_exif_orientation_is_applied(size: tuple[int, int]) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise: left becomes top
 
-    photo = decode(encode(sideways, exif=exif), LIMITS)
+    photo = decode(encode(sideways, exif=exif), LIMITS, SIDE_PX)
 
     assert (photo.width, photo.height) == (size[1], size[0])
     top = np.asarray(photo.image)[0, photo.image.width // 2]
@@ -117,14 +118,14 @@ def test_exif_orientation_is_applied(size: tuple[int, int]) -> None:
 
 
 def test_damaged_exif_data_does_no_harm() -> None:
-    assert decode(encode(a_photo(), exif=b"Exif\x00\x00MM\x00\x2a\xff\xff\xff\xff"), LIMITS).width == 64
+    assert decode(encode(a_photo(), exif=b"Exif\x00\x00MM\x00\x2a\xff\xff\xff\xff"), LIMITS, SIDE_PX).width == 64
 
 
 def test_transparency_is_composited_on_white_and_kept_as_alpha() -> None:
     logo = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
     logo.paste((255, 0, 0, 255), (5, 5, 15, 15))
 
-    photo = decode(encode(logo, "PNG"), LIMITS)
+    photo = decode(encode(logo, "PNG"), LIMITS, SIDE_PX)
 
     assert photo.image.getpixel((0, 0)) == (255, 255, 255)
     assert photo.image.getpixel((10, 10)) == (255, 0, 0)
@@ -133,7 +134,7 @@ def test_transparency_is_composited_on_white_and_kept_as_alpha() -> None:
 
 
 def test_an_opaque_alpha_channel_counts_as_none() -> None:
-    assert decode(encode(Image.new("RGBA", (20, 20), "red"), "PNG"), LIMITS).alpha is None
+    assert decode(encode(Image.new("RGBA", (20, 20), "red"), "PNG"), LIMITS, SIDE_PX).alpha is None
 
 
 def test_a_palette_with_a_transparent_entry_is_read_as_transparency() -> None:
@@ -141,7 +142,7 @@ def test_a_palette_with_a_transparent_entry_is_read_as_transparency() -> None:
     logo.putpalette([0, 0, 0, 255, 0, 0])
     logo.paste(1, (5, 5, 15, 15))
 
-    photo = decode(encode(logo, "PNG", transparency=0), LIMITS)
+    photo = decode(encode(logo, "PNG", transparency=0), LIMITS, SIDE_PX)
 
     assert photo.image.getpixel((0, 0)) == (255, 255, 255)
     assert photo.image.getpixel((10, 10)) == (255, 0, 0)
@@ -150,11 +151,11 @@ def test_a_palette_with_a_transparent_entry_is_read_as_transparency() -> None:
 def test_sixteen_bit_grey_keeps_its_tones() -> None:
     grey = Image.fromarray(np.full((20, 20), 0x8000, dtype=np.uint16))
 
-    assert decode(encode(grey, "PNG"), LIMITS).image.getpixel((5, 5)) == (128, 128, 128)
+    assert decode(encode(grey, "PNG"), LIMITS, SIDE_PX).image.getpixel((5, 5)) == (128, 128, 128)
 
 
 def test_cmyk_is_read() -> None:
-    photo = decode(encode(a_photo().convert("CMYK")), LIMITS)
+    photo = decode(encode(a_photo().convert("CMYK")), LIMITS, SIDE_PX)
 
     assert photo.image.mode == "RGB"
     np.testing.assert_allclose(np.asarray(photo.image).mean(axis=(0, 1)), (254, 0, 0), atol=6)
@@ -168,7 +169,7 @@ def test_damage_anywhere_gives_a_photo_or_a_refusal(form: str, data: st.DataObje
         encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
 
     try:
-        photo = decode(bytes(encoded), Limits(max_pixels=1_000_000))
+        photo = decode(bytes(encoded), Limits(max_pixels=1_000_000), SIDE_PX)
     except InvalidArgument:
         return
     assert photo.image.mode == "RGB"
@@ -221,7 +222,7 @@ def icc(space: bytes, tags: dict[bytes, bytes]) -> bytes:
 def test_a_colour_profile_is_converted_to_srgb(
     form: str, primaries: str, color: tuple[int, int, int], expected: tuple[int, int, int]
 ) -> None:
-    photo = decode(encode(a_photo(color), form, icc_profile=matrix_profile(primaries)), LIMITS)
+    photo = decode(encode(a_photo(color), form, icc_profile=matrix_profile(primaries)), LIMITS, SIDE_PX)
 
     np.testing.assert_allclose(np.asarray(photo.image).mean(axis=(0, 1)), expected, atol=5)
 
@@ -229,14 +230,14 @@ def test_a_colour_profile_is_converted_to_srgb(
 def test_a_profile_of_greys_is_converted() -> None:
     grey = Image.new("L", (20, 20), 128)
 
-    light = decode(encode(grey, "JPEG", icc_profile=grey_profile(1.0)), LIMITS).image.getpixel((5, 5))
+    light = decode(encode(grey, "JPEG", icc_profile=grey_profile(1.0)), LIMITS, SIDE_PX).image.getpixel((5, 5))
 
     np.testing.assert_allclose(light, (188, 188, 188), atol=2)
 
 
 @pytest.mark.parametrize("profile", [b"x", bytes(128), bytes(16) + b"RGB " + bytes(200), grey_profile(2.2)])
 def test_a_broken_or_foreign_profile_is_ignored(profile: bytes) -> None:
-    photo = decode(encode(a_photo((200, 100, 50)), "PNG", icc_profile=profile), LIMITS)
+    photo = decode(encode(a_photo((200, 100, 50)), "PNG", icc_profile=profile), LIMITS, SIDE_PX)
 
     assert photo.image.getpixel((5, 5)) == (200, 100, 50)
 
@@ -244,7 +245,9 @@ def test_a_broken_or_foreign_profile_is_ignored(profile: bytes) -> None:
 def test_srgb_under_any_name_is_left_as_it_is() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
-    assert decode(encode(a_photo((3, 140, 77)), "PNG", icc_profile=profile), LIMITS).image.getpixel((0, 0)) == (
+    assert decode(encode(a_photo((3, 140, 77)), "PNG", icc_profile=profile), LIMITS, SIDE_PX).image.getpixel(
+        (0, 0)
+    ) == (
         3,
         140,
         77,
@@ -261,7 +264,7 @@ def test_every_orientation_is_applied_once_in_every_format(form: str, orientatio
     exif = Image.Exif()
     exif[0x0112] = orientation
     # pillow-heif takes the orientation for itself, and turns the file's picture accordingly.
-    photo = decode(encode(stored, form, exif=exif.tobytes()), LIMITS)
+    photo = decode(encode(stored, form, exif=exif.tobytes()), LIMITS, SIDE_PX)
 
     assert (photo.width, photo.height) == photo.image.size == (96, 64)
     corners = [np.asarray(photo.image)[y, x, 1] for y, x in ((10, 10), (10, 85), (55, 10), (55, 85))]
@@ -279,7 +282,7 @@ def test_every_orientation_is_applied_once_in_every_format(form: str, orientatio
         (np.full((20, 20), 128.0, dtype=np.float32), "TIFF"),
     ],
 )
-@pytest.mark.parametrize("side_px", [5, WORK_SIDE_PX])
+@pytest.mark.parametrize("side_px", [5, SIDE_PX])
 def test_deep_greys_keep_their_tones(values: NDArray[Any], form: str, side_px: int) -> None:
     values[0, 0] = 0
 
@@ -291,20 +294,20 @@ def test_deep_greys_keep_their_tones(values: NDArray[Any], form: str, side_px: i
 def test_sixteen_bit_colours_are_read() -> None:
     encoded = cv2.imencode(".png", np.full((20, 20, 3), (0x2020, 0x8080, 0xF0F0), dtype=np.uint16))[1].tobytes()
 
-    assert decode(encoded, LIMITS).image.getpixel((5, 5)) == (0xF0, 0x80, 0x20)
+    assert decode(encoded, LIMITS, SIDE_PX).image.getpixel((5, 5)) == (0xF0, 0x80, 0x20)
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "AVIF", "TIFF", "MPO"])
 def test_the_first_picture_of_many_is_read(form: str) -> None:
     frames = [a_photo(color, (64, 64)) for color in ("red", "lime", "blue")]
 
-    photo = decode(encode(frames[0], form, save_all=True, append_images=frames[1:]), LIMITS)
+    photo = decode(encode(frames[0], form, save_all=True, append_images=frames[1:]), LIMITS, SIDE_PX)
 
     np.testing.assert_allclose(np.asarray(photo.image).mean(axis=(0, 1)), (255, 0, 0), atol=4)
     assert form != "MPO" or photo.content_type == "image/jpeg"
 
 
-@pytest.mark.parametrize("side_px", [10, WORK_SIDE_PX])
+@pytest.mark.parametrize("side_px", [10, SIDE_PX])
 def test_grey_with_alpha_is_composited_on_white(side_px: int) -> None:
     picture = Image.new("LA", (40, 40), (0, 128))
 
@@ -314,7 +317,7 @@ def test_grey_with_alpha_is_composited_on_white(side_px: int) -> None:
 
 
 def test_a_wholly_transparent_photo_is_white() -> None:
-    photo = decode(encode(Image.new("RGBA", (9, 9), (255, 0, 0, 0)), "PNG"), LIMITS)
+    photo = decode(encode(Image.new("RGBA", (9, 9), (255, 0, 0, 0)), "PNG"), LIMITS, SIDE_PX)
 
     assert photo.image.getcolors() == [(81, (255, 255, 255))]
     assert photo.alpha is not None
@@ -345,7 +348,7 @@ def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
 
 
 def test_bytes_that_look_like_scans_inside_metadata_do_no_harm() -> None:
-    assert decode(encode(a_photo(), comment=b"\xff\xda" * 100), LIMITS).width == 64
+    assert decode(encode(a_photo(), comment=b"\xff\xda" * 100), LIMITS, SIDE_PX).width == 64
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iCCP", b"iTXt"])
@@ -355,14 +358,14 @@ def test_metadata_that_unpacks_to_gigabytes_is_no_burden(kind: bytes) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     with contextlib.suppress(InvalidArgument):
-        decode(bomb, LIMITS)
+        decode(bomb, LIMITS, SIDE_PX)
 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
 def test_hostile_images_are_read_or_refused_and_good_ones_stay_as_they_were() -> None:
     good = [encode(a_photo("teal", (90, 60), background="white"), form) for form in FORMATS]
-    alone = [decode(each, LIMITS).image.tobytes() for each in good]
+    alone = [decode(each, LIMITS, SIDE_PX).image.tobytes() for each in good]
 
     for hostile in hostile_images(1500, seed=3):
         with contextlib.suppress(InvalidArgument):
@@ -370,4 +373,4 @@ def test_hostile_images_are_read_or_refused_and_good_ones_stay_as_they_were() ->
             assert photo.image.mode == "RGB"
             find_foreground(photo.image, photo.alpha)
 
-    assert [decode(each, LIMITS).image.tobytes() for each in good] == alone
+    assert [decode(each, LIMITS, SIDE_PX).image.tobytes() for each in good] == alone

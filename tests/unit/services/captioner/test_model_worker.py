@@ -18,7 +18,7 @@ from services.captioner.errors import DeviceLost, ModelFailed, ModelNotLoaded, M
 from services.captioner.image_input import Pixels
 from services.captioner.image_text_model import Embeddings, ImageTextModel
 from services.captioner.model_worker import LoadModel, ModelWorker
-from tests.unit.services.captioner.fakes import ColorModel, load_color_model
+from tests.unit.services.captioner.fakes import ColorModel, load_color_model, model_process, model_processes
 
 RED = np.full((4, 4, 3), (255, 0, 0), dtype=np.uint8)
 GUARD_S = 60
@@ -75,11 +75,6 @@ def status_changed() -> asyncio.Event:
 
 def worker_with(load: LoadModel, tmp_path: Path, status_changed: asyncio.Event, **settings: Any) -> ModelWorker:
     return ModelWorker(CaptionerConfig(cache_dir=tmp_path, **settings), load, status_changed)
-
-
-def model_process() -> psutil.Process:
-    (process,) = [each for each in psutil.Process().children() if "spawn_main" in " ".join(each.cmdline())]
-    return process
 
 
 async def until_ready(worker: ModelWorker, changed: asyncio.Event) -> None:
@@ -223,8 +218,7 @@ if __name__ == "__main__":
 def wait_for_model(server: psutil.Popen) -> psutil.Process:
     give_up_at = time.monotonic() + GUARD_S
     while time.monotonic() < give_up_at:
-        for child in server.children():
-            if "spawn_main" in " ".join(child.cmdline()):
-                return child
+        if processes := model_processes(server):
+            return processes[0]
         time.sleep(0.05)
     raise TimeoutError("the model's process did not start")
