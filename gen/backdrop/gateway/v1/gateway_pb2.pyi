@@ -32,7 +32,7 @@ class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.Value
     VERDICT_USED: _Verdict.ValueType  # 1
     """The photo supports it: its scene is searched for."""
     VERDICT_DROPPED: _Verdict.ValueType  # 2
-    """The photo does not support it: it has no part in the ranking."""
+    """The photo does not support the caption, or the scene does not suit the product: it has no part in the ranking."""
 
 class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
     """What became of a candidate."""
@@ -41,7 +41,7 @@ VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
 VERDICT_USED: Verdict.ValueType  # 1
 """The photo supports it: its scene is searched for."""
 VERDICT_DROPPED: Verdict.ValueType  # 2
-"""The photo does not support it: it has no part in the ranking."""
+"""The photo does not support the caption, or the scene does not suit the product: it has no part in the ranking."""
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
 class _CaptionSource:
@@ -112,7 +112,9 @@ class RecommendRequest(_message.Message):
     limit: _builtins.int
     """How many backgrounds to return, 1 to 100. Unset means 5."""
     language: _builtins.str
-    """BCP 47 tag of the language that captions are written in. Empty means `en`."""
+    """BCP 47 tag of the language that captions and scenes are translated into. Empty means `en`: no translation. Which
+    backgrounds are found does not depend on it.
+    """
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
         """Which backgrounds to consider. All must hold. At most 32."""
@@ -298,6 +300,9 @@ class Candidate(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    UNSUPPORTED_FIELD_NUMBER: _builtins.int
+    TRANSLATION_FIELD_NUMBER: _builtins.int
+    UNSUITABLE_FIELD_NUMBER: _builtins.int
     caption: _builtins.str
     """What the product is."""
     scene: _builtins.str
@@ -309,6 +314,22 @@ class Candidate(_message.Message):
     verdict: Global___Verdict.ValueType
     reason: _builtins.str
     """Why, in a sentence."""
+    @_builtins.property
+    def unsupported(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Words of the caption that claim a thing, a material or a colour that no feature of the photo supports; lower case.
+        A caption that has some is used only if the photo likes it better than the caption without.
+        """
+
+    @_builtins.property
+    def translation(self) -> Global___Translation:
+        """Caption and scene in the language asked for; absent when that is English, or `language` is degraded."""
+
+    @_builtins.property
+    def unsuitable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Words of the scene that show what a background must not: people, animals, or the product itself; lower case. A
+        candidate that has some is dropped.
+        """
+
     def __init__(
         self,
         *,
@@ -317,14 +338,41 @@ class Candidate(_message.Message):
         score: _builtins.float = ...,
         verdict: Global___Verdict.ValueType = ...,
         reason: _builtins.str = ...,
+        unsupported: _abc.Iterable[_builtins.str] | None = ...,
+        translation: Global___Translation | None = ...,
+        unsuitable: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["translation", b"translation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caption", b"caption", "reason", b"reason", "scene", b"scene", "score", b"score", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caption", b"caption", "reason", b"reason", "scene", b"scene", "score", b"score", "translation", b"translation", "unsuitable", b"unsuitable", "unsupported", b"unsupported", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
+
+@_typing.final
+class Translation(_message.Message):
+    """A candidate's sentences in another language."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAPTION_FIELD_NUMBER: _builtins.int
+    SCENE_FIELD_NUMBER: _builtins.int
+    caption: _builtins.str
+    scene: _builtins.str
+    def __init__(
+        self,
+        *,
+        caption: _builtins.str = ...,
+        scene: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caption", b"caption", "scene", b"scene"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Translation: _TypeAlias = Translation  # noqa: Y015
 
 @_typing.final
 class Recommendation(_message.Message):
@@ -369,8 +417,8 @@ class Degradation(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """The stage that was degraded: `captions` (written from a template) or `grounding` (candidates were not checked
-    against the photo).
+    """The stage that was degraded: `captions` (written from a template), `grounding` (candidates were not checked
+    against the photo) or `language` (there is no translation).
     """
     reason: _builtins.str
     """Stable reason, such as LLM_UNREACHABLE or GENERATOR_UNAVAILABLE."""

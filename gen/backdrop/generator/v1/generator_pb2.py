@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%backdrop/generator/v1/generator.proto\x12\x15\x62\x61\x63kdrop.generator.v1\x1a\x1b\x62uf/validate/validate.proto\"\xda\x02\n\x14WriteCaptionsRequest\x12<\n\x08\x66\x65\x61tures\x18\x01 \x03(\x0b\x32\x1e.backdrop.generator.v1.FeatureB\n\xbaH\x07\x92\x01\x04\x08\x01\x10 \x12;\n\x07subject\x18\x02 \x01(\x0e\x32\x1e.backdrop.generator.v1.SubjectB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\"\n\x0f\x63\x61ndidate_count\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x08(\x01\x12\xa2\x01\n\x08language\x18\x04 \x01(\tB\x8f\x01\xbaH\x8b\x01\xba\x01\x87\x01\n\x0elanguage.bcp47\x12\x32send a BCP 47 language tag such as en, de or pt-BR\x1a\x41this == \'\' || this.matches(\'^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$\')\"K\n\x07\x46\x65\x61ture\x12\x1b\n\x08\x63\x61tegory\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12#\n\x06labels\x18\x02 \x03(\tB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x10\"\x07r\x05\x10\x01\x18\xc8\x01\"\xb1\x01\n\x15WriteCaptionsResponse\x12\x34\n\ncandidates\x18\x01 \x03(\x0b\x32 .backdrop.generator.v1.Candidate\x12\r\n\x05model\x18\x02 \x01(\t\x12\x16\n\x0eprompt_version\x18\x03 \x01(\t\x12+\n\x05usage\x18\x04 \x01(\x0b\x32\x1c.backdrop.generator.v1.Usage\x12\x0e\n\x06\x63\x61\x63hed\x18\x05 \x01(\x08\"+\n\tCandidate\x12\x0f\n\x07\x63\x61ption\x18\x01 \x01(\t\x12\r\n\x05scene\x18\x02 \x01(\t\"9\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x05*O\n\x07Subject\x12\x17\n\x13SUBJECT_UNSPECIFIED\x10\x00\x12\x13\n\x0fSUBJECT_PRODUCT\x10\x01\x12\x16\n\x12SUBJECT_BACKGROUND\x10\x02\x32~\n\x10GeneratorService\x12j\n\rWriteCaptions\x12+.backdrop.generator.v1.WriteCaptionsRequest\x1a,.backdrop.generator.v1.WriteCaptionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%backdrop/generator/v1/generator.proto\x12\x15\x62\x61\x63kdrop.generator.v1\x1a\x1b\x62uf/validate/validate.proto\"\xda\x02\n\x14WriteCaptionsRequest\x12<\n\x08\x66\x65\x61tures\x18\x01 \x03(\x0b\x32\x1e.backdrop.generator.v1.FeatureB\n\xbaH\x07\x92\x01\x04\x08\x01\x10 \x12;\n\x07subject\x18\x02 \x01(\x0e\x32\x1e.backdrop.generator.v1.SubjectB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\"\n\x0f\x63\x61ndidate_count\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x08(\x01\x12\xa2\x01\n\x08language\x18\x04 \x01(\tB\x8f\x01\xbaH\x8b\x01\xba\x01\x87\x01\n\x0elanguage.bcp47\x12\x32send a BCP 47 language tag such as en, de or pt-BR\x1a\x41this == \'\' || this.matches(\'^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$\')\"K\n\x07\x46\x65\x61ture\x12\x1b\n\x08\x63\x61tegory\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12#\n\x06labels\x18\x02 \x03(\tB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x10\"\x07r\x05\x10\x01\x18\xc8\x01\"\xc3\x01\n\x15WriteCaptionsResponse\x12\x34\n\ncandidates\x18\x01 \x03(\x0b\x32 .backdrop.generator.v1.Candidate\x12\r\n\x05model\x18\x02 \x01(\t\x12\x16\n\x0eprompt_version\x18\x03 \x01(\t\x12+\n\x05usage\x18\x04 \x01(\x0b\x32\x1c.backdrop.generator.v1.Usage\x12\x0e\n\x06\x63\x61\x63hed\x18\x05 \x01(\x08\x12\x10\n\x08language\x18\x06 \x01(\t\"\x8d\x01\n\tCandidate\x12\x0f\n\x07\x63\x61ption\x18\x01 \x01(\t\x12\r\n\x05scene\x18\x02 \x01(\t\x12\x13\n\x0bunsupported\x18\x03 \x03(\t\x12\x37\n\x0btranslation\x18\x04 \x01(\x0b\x32\".backdrop.generator.v1.Translation\x12\x12\n\nunsuitable\x18\x05 \x03(\t\"-\n\x0bTranslation\x12\x0f\n\x07\x63\x61ption\x18\x01 \x01(\t\x12\r\n\x05scene\x18\x02 \x01(\t\"9\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x05*O\n\x07Subject\x12\x17\n\x13SUBJECT_UNSPECIFIED\x10\x00\x12\x13\n\x0fSUBJECT_PRODUCT\x10\x01\x12\x16\n\x12SUBJECT_BACKGROUND\x10\x02\x32~\n\x10GeneratorService\x12j\n\rWriteCaptions\x12+.backdrop.generator.v1.WriteCaptionsRequest\x1a,.backdrop.generator.v1.WriteCaptionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,18 +44,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FEATURE'].fields_by_name['category']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_FEATURE'].fields_by_name['labels']._loaded_options = None
   _globals['_FEATURE'].fields_by_name['labels']._serialized_options = b'\272H\020\222\001\r\010\001\020\020\"\007r\005\020\001\030\310\001'
-  _globals['_SUBJECT']._serialized_start=803
-  _globals['_SUBJECT']._serialized_end=882
+  _globals['_SUBJECT']._serialized_start=967
+  _globals['_SUBJECT']._serialized_end=1046
   _globals['_WRITECAPTIONSREQUEST']._serialized_start=94
   _globals['_WRITECAPTIONSREQUEST']._serialized_end=440
   _globals['_FEATURE']._serialized_start=442
   _globals['_FEATURE']._serialized_end=517
   _globals['_WRITECAPTIONSRESPONSE']._serialized_start=520
-  _globals['_WRITECAPTIONSRESPONSE']._serialized_end=697
-  _globals['_CANDIDATE']._serialized_start=699
-  _globals['_CANDIDATE']._serialized_end=742
-  _globals['_USAGE']._serialized_start=744
-  _globals['_USAGE']._serialized_end=801
-  _globals['_GENERATORSERVICE']._serialized_start=884
-  _globals['_GENERATORSERVICE']._serialized_end=1010
+  _globals['_WRITECAPTIONSRESPONSE']._serialized_end=715
+  _globals['_CANDIDATE']._serialized_start=718
+  _globals['_CANDIDATE']._serialized_end=859
+  _globals['_TRANSLATION']._serialized_start=861
+  _globals['_TRANSLATION']._serialized_end=906
+  _globals['_USAGE']._serialized_start=908
+  _globals['_USAGE']._serialized_end=965
+  _globals['_GENERATORSERVICE']._serialized_start=1048
+  _globals['_GENERATORSERVICE']._serialized_end=1174
 # @@protoc_insertion_point(module_scope)

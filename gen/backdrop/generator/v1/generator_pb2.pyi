@@ -51,9 +51,11 @@ class WriteCaptionsRequest(_message.Message):
     LANGUAGE_FIELD_NUMBER: _builtins.int
     subject: Global___Subject.ValueType
     candidate_count: _builtins.int
-    """How many candidates to write, 1 to 8."""
+    """How many candidates to write, 1 to 8: as many scenes that differ from each other, and up to two captions."""
     language: _builtins.str
-    """BCP 47 tag of the language to write in. Empty means `en`. A model may know English only."""
+    """BCP 47 tag of the language to translate the candidates into. Empty means `en`: no translation. See `language` of the
+    response: a model may know English only.
+    """
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]:
         """What is known of the photo: only the sure features. 1 to 32."""
@@ -111,19 +113,26 @@ class WriteCaptionsResponse(_message.Message):
     PROMPT_VERSION_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     CACHED_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The language model, as its server names it."""
     prompt_version: _builtins.str
     """The version of the prompt and its worked examples."""
     cached: _builtins.bool
     """The answer came from the cache."""
+    language: _builtins.str
+    """The language of the translations: the one asked for, or `en` when there are none: English was asked for, the model
+    writes nothing else, or it failed to translate.
+    """
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
         """At least one; fewer than asked for when the model repeated itself or some could not be read."""
 
     @_builtins.property
     def usage(self) -> Global___Usage:
-        """What the language model used for this answer. All zero when it came from the cache."""
+        """What the language model used for this answer. All zero when it came from the cache, or was written for an equal
+        request that came before.
+        """
 
     def __init__(
         self,
@@ -133,10 +142,11 @@ class WriteCaptionsResponse(_message.Message):
         prompt_version: _builtins.str = ...,
         usage: Global___Usage | None = ...,
         cached: _builtins.bool = ...,
+        language: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "candidates", b"candidates", "model", b"model", "prompt_version", b"prompt_version", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "candidates", b"candidates", "language", b"language", "model", b"model", "prompt_version", b"prompt_version", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -148,10 +158,58 @@ class Candidate(_message.Message):
 
     CAPTION_FIELD_NUMBER: _builtins.int
     SCENE_FIELD_NUMBER: _builtins.int
+    UNSUPPORTED_FIELD_NUMBER: _builtins.int
+    TRANSLATION_FIELD_NUMBER: _builtins.int
+    UNSUITABLE_FIELD_NUMBER: _builtins.int
     caption: _builtins.str
-    """One sentence: what the photo shows."""
+    """One English sentence: what the photo shows."""
     scene: _builtins.str
-    """One sentence: for a product, the background that would suit it; for a background, what would look good in it."""
+    """One English sentence: for a product, the background that would suit it; for a background, what would look good in
+    it.
+    """
+    @_builtins.property
+    def unsupported(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Words of the caption that claim a thing, a material or a colour that no feature supports; lower case, in their
+        order. Empty when all is supported.
+        """
+
+    @_builtins.property
+    def translation(self) -> Global___Translation:
+        """Caption and scene in the language of the response; absent when that is English."""
+
+    @_builtins.property
+    def unsuitable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Words of a product's scene that show what a background must not: people, animals, or the product itself; lower case,
+        in their order. Empty when the scene suits the product.
+        """
+
+    def __init__(
+        self,
+        *,
+        caption: _builtins.str = ...,
+        scene: _builtins.str = ...,
+        unsupported: _abc.Iterable[_builtins.str] | None = ...,
+        translation: Global___Translation | None = ...,
+        unsuitable: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["translation", b"translation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caption", b"caption", "scene", b"scene", "translation", b"translation", "unsuitable", b"unsuitable", "unsupported", b"unsupported"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
+
+@_typing.final
+class Translation(_message.Message):
+    """A candidate's sentences in another language."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAPTION_FIELD_NUMBER: _builtins.int
+    SCENE_FIELD_NUMBER: _builtins.int
+    caption: _builtins.str
+    scene: _builtins.str
     def __init__(
         self,
         *,
@@ -164,7 +222,7 @@ class Candidate(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
+Global___Translation: _TypeAlias = Translation  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):

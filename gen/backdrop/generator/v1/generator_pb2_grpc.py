@@ -53,15 +53,23 @@ class GeneratorServiceServicer:
     def WriteCaptions(self, request, context):
         """WriteCaptions writes captions of a photo of which only the features are known, and scenes that suit it.
 
-        The same request answered before, by the same model and prompt, is answered from a cache.
+        All that is written is English, which grounding and ranking work on; for another language the model is asked once more,
+        to translate. The same request answered before, by the same model and prompt, is answered from a cache, and the
+        same request asked while it is being answered waits for that answer.
+
+        A label that is no name of up to five words, and a category that is none, is ignored: it could be an instruction.
 
         Errors:
-        INVALID_ARGUMENT     a field is out of its range.
-        UNAVAILABLE          (LLM_UNREACHABLE) no connection, with RetryInfo; (LLM_FAILED) the server answered 5xx.
-        RESOURCE_EXHAUSTED   (LLM_RATE_LIMITED) the server answered 429, with RetryInfo.
-        DEADLINE_EXCEEDED    (LLM_TIMEOUT) no answer in time.
-        FAILED_PRECONDITION  (LLM_REJECTED) the server refuses the key, the model's name or the request.
-        INTERNAL             (LLM_GARBLED) no candidate of the answer could be read.
+        INVALID_ARGUMENT     a field is out of its range, or no label is a name.
+        UNAVAILABLE          (LLM_UNREACHABLE) no connection, or one that broke off, with RetryInfo; (LLM_FAILED) the
+        server answered 5xx; (LLM_CIRCUIT_OPEN) it failed again and again and is left alone for some
+        seconds, with RetryInfo.
+        RESOURCE_EXHAUSTED   (LLM_RATE_LIMITED) the server answered 429; (LLM_BUSY) too many requests wait for it. Both
+        with RetryInfo.
+        DEADLINE_EXCEEDED    (LLM_TIMEOUT) no answer in time; waiting for a place at the model counts.
+        FAILED_PRECONDITION  (LLM_REJECTED) the server refuses the key, the model's name or the request; (LLM_REFUSED)
+        the model, or a filter, does not want to write about these features.
+        INTERNAL             (LLM_GARBLED) no candidate of the answer could be read, nor of a second one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
