@@ -21,6 +21,18 @@ class LlmRateLimited(ResourceExhausted):
     reason = "LLM_RATE_LIMITED"
 
 
+class LlmCircuitOpen(Unavailable):
+    """The language model failed again and again, and is left alone for some seconds."""
+
+    reason = "LLM_CIRCUIT_OPEN"
+
+
+class LlmBusy(ResourceExhausted):
+    """As many requests wait for the language model as may."""
+
+    reason = "LLM_BUSY"
+
+
 class LlmTimeout(DeadlineExceeded):
     """The language model did not answer in time."""
 
@@ -31,6 +43,12 @@ class LlmRejected(FailedPrecondition):
     """The server refuses the key, the model's name or the request: the configuration is wrong."""
 
     reason = "LLM_REJECTED"
+
+
+class LlmRefused(FailedPrecondition):
+    """The model, or a filter of its server, does not want to answer about these features."""
+
+    reason = "LLM_REFUSED"
 
 
 class LlmGarbled(BackdropError):

@@ -5,7 +5,10 @@ from typing import Any
 import grpc
 
 from backdrop.generator.v1 import generator_pb2, generator_pb2_grpc
-from services.generator.caption_writer import Answer, CaptionWriter
+from services.generator.answer_cache import Answer
+from services.generator.candidates import Candidate
+from services.generator.caption_writer import CaptionWriter
+from services.generator.languages import ENGLISH
 from services.generator.prompt import Subject
 
 SERVICE_NAME = generator_pb2.DESCRIPTOR.services_by_name["GeneratorService"].full_name
@@ -41,7 +44,7 @@ class GeneratorServicer(generator_pb2_grpc.GeneratorServiceServicer):
             features=[(each.category, list(each.labels)) for each in request.features],
             subject=SUBJECTS[request.subject],
             count=request.candidate_count,
-            language=request.language or "en",
+            language=request.language or ENGLISH,
             timeout_s=self._time_left_s(context),
         )
         return _response(answer)
@@ -53,11 +56,25 @@ class GeneratorServicer(generator_pb2_grpc.GeneratorServiceServicer):
 
 def _response(answer: Answer) -> generator_pb2.WriteCaptionsResponse:
     return generator_pb2.WriteCaptionsResponse(
-        candidates=[generator_pb2.Candidate(caption=each.caption, scene=each.scene) for each in answer.candidates],
+        candidates=[_candidate(each) for each in answer.candidates],
         model=answer.model,
         prompt_version=answer.prompt_version,
         usage=generator_pb2.Usage(
             prompt_tokens=answer.usage.prompt_tokens, completion_tokens=answer.usage.completion_tokens
         ),
         cached=answer.cached,
+        language=answer.language,
     )
+
+
+def _candidate(candidate: Candidate) -> generator_pb2.Candidate:
+    message = generator_pb2.Candidate(
+        caption=candidate.caption,
+        scene=candidate.scene,
+        unsupported=candidate.unsupported,
+        unsuitable=candidate.unsuitable,
+    )
+    if candidate.translation is not None:
+        message.translation.caption = candidate.translation.caption
+        message.translation.scene = candidate.translation.scene
+    return message

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ class LanguageServer:
         models: names that `/models` lists.
         models_reply: stands in for the list of models, when set.
         requests: bodies of the completions that were asked for.
+        abandoned: completions whose client left before the answer.
     """
 
     url: str
@@ -29,22 +30,45 @@ class LanguageServer:
     requests: list[dict[str, Any]] = field(default_factory=list)
     models_asked: int = 0
     keys: list[str] = field(default_factory=list)
+    abandoned: int = 0
 
 
-def answering(*texts: str, model: str = "tiny") -> Reply:
-    """Answers with one choice for each of `texts`."""
-    choices = [
-        {"index": index, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-        for index, text in enumerate(texts)
-    ]
+def answering(text: str | None, finish_reason: str = "stop", refusal: str | None = None) -> Reply:
+    """Answers with `text`."""
+    message = {"role": "assistant", "content": text, "refusal": refusal}
+    return completing([{"index": 0, "finish_reason": finish_reason, "message": message}])
+
+
+def completing(choices: Any, model: Any = "tiny") -> Reply:
+    """Answers with any choices."""
     usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
     body = {"id": "1", "object": "chat.completion", "created": 1, "model": model, "choices": choices, "usage": usage}
     return sending(200, json.dumps(body))
 
 
-def candidates(*pairs: tuple[str, str]) -> Reply:
-    """Answers with well-formed candidates of caption and scene."""
-    return answering(*(json.dumps({"caption": caption, "scene": scene}) for caption, scene in pairs))
+def candidates(captions: Sequence[str], scenes: Sequence[str]) -> Reply:
+    """Answers with well-formed captions and scenes."""
+    return answering(json.dumps({"captions": captions, "scenes": scenes}))
+
+
+def in_turn(*replies: Reply) -> Reply:
+    """Replies with one after the other, and with the last for ever."""
+    left = list(replies)
+
+    async def reply(writer: asyncio.StreamWriter) -> None:
+        await (left.pop(0) if len(left) > 1 else left[0])(writer)
+
+    return reply
+
+
+def after(seconds: float, then: Reply) -> Reply:
+    """Replies late."""
+
+    async def reply(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(seconds)
+        await then(writer)
+
+    return reply
 
 
 def sending(status: int, body: str, headers: Mapping[str, str] | None = None) -> Reply:
@@ -78,9 +102,17 @@ async def cutting_off(writer: asyncio.StreamWriter) -> None:
     writer.write(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"id": "1", ')
 
 
+async def raving(writer: asyncio.StreamWriter) -> None:
+    """Sends megabytes without end."""
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000000\r\n\r\n")
+    while True:
+        writer.write(b" " * 65536)
+        await writer.drain()
+
+
 @asynccontextmanager
-async def serve(reply: Reply) -> AsyncIterator[LanguageServer]:
-    """Serves on a free port."""
+async def serve(reply: Reply, port: int = 0) -> AsyncIterator[LanguageServer]:
+    """Serves on `port`; 0 takes a free one."""
     server = LanguageServer("", reply)
     tasks: set[asyncio.Task[None]] = set()
 
@@ -97,7 +129,7 @@ async def serve(reply: Reply) -> AsyncIterator[LanguageServer]:
         finally:
             writer.close()
 
-    listener = await asyncio.start_server(handle, "127.0.0.1", 0)
+    listener = await asyncio.start_server(handle, "127.0.0.1", port)
     server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1"
     try:
         yield server
@@ -119,4 +151,18 @@ async def _answer(server: LanguageServer, reader: asyncio.StreamReader, writer: 
         await (server.models_reply or sending(200, json.dumps(listed)))(writer)
     else:
         server.requests.append(json.loads(body))
-        await server.reply(writer)
+        await _reply_unless_abandoned(server, reader, writer)
+
+
+async def _reply_unless_abandoned(
+    server: LanguageServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    replying = asyncio.ensure_future(server.reply(writer))
+    leaving = asyncio.ensure_future(reader.read())
+    try:
+        await asyncio.wait([replying, leaving], return_when=asyncio.FIRST_COMPLETED)
+        server.abandoned += not replying.done()
+    finally:
+        replying.cancel()
+        leaving.cancel()
+        await asyncio.gather(replying, leaving, return_exceptions=True)

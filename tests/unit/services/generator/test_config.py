@@ -31,3 +31,15 @@ def test_an_empty_variable_names_no_file(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_further_fields_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKDROP_GENERATOR_LLM_EXTRA_BODY", '{"reasoning_effort": "minimal"}')
     assert GeneratorConfig().llm_extra_body == {"reasoning_effort": "minimal"}
+
+
+def test_a_cache_that_is_no_redis_stops_the_start_and_its_password_is_not_told() -> None:
+    with pytest.raises(ValidationError, match="must begin with redis://") as caught:
+        GeneratorConfig(cache_url=SecretStr("memcached://:s3cret@host"))
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_language_that_is_no_tag_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKDROP_GENERATOR_LANGUAGES", '["de", "German, please"]')
+    with pytest.raises(ValidationError, match="languages"):
+        GeneratorConfig()
