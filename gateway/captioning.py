@@ -1,6 +1,6 @@
 """Captions for a photo: written by the language model, checked against the photo, or made by a template."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from prometheus_client import Counter
@@ -65,6 +65,22 @@ class CaptionWriter:
         A generator that fails or is late does not fail the call: a template writes instead, and `degraded` says so.
         """
         template = templates.write(reading.features, subject)
+        captioned = await self._checked(reading, subject, count, language, template, deadline, stopwatch)
+        if any(each.draft.translation for each in captioned.candidates) or is_english(language):
+            return captioned
+        message = f"There is no translation into {language}: captions and scenes are English."
+        return replace(captioned, degraded=(*captioned.degraded, _degraded("language", "NOT_TRANSLATED", message)))
+
+    async def _checked(
+        self,
+        reading: Reading,
+        subject: Subject,
+        count: int,
+        language: str,
+        template: Draft,
+        deadline: Deadline,
+        stopwatch: Stopwatch,
+    ) -> Captioned:
         if not _says_what_it_shows(reading, subject):
             message = "What the photo shows was not read with enough confidence to write about it."
             return _fall_back(template, "NO_SURE_FEATURES", message)
@@ -85,15 +101,21 @@ class CaptionWriter:
             baseline, *scores = await self._captioner.score(reading, texts, deadline.share(GROUNDING_SHARE))
         except BackdropError as error:
             degradation = _degraded("grounding", error.reason, f"Captions were not checked: {error.message}")
-            return Captioned(grounding.unchecked(drafts), (degradation,), model)
-        candidates = grounding.judge(drafts, scores, baseline, self._margin)
-        captioned = Captioned(candidates, model=model)
-        DROPPED.inc(len(candidates) - len(captioned.used))
+            captioned = Captioned(grounding.unchecked(drafts), (degradation,), model)
+        else:
+            captioned = Captioned(grounding.judge(drafts, scores, baseline, self._margin), model=model)
+        DROPPED.inc(len(captioned.candidates) - len(captioned.used))
         if captioned.used:
             return captioned
         message = "The photo supported none of the captions that the language model wrote."
         fallback = _fall_back(template, "NONE_GROUNDED", message)
-        return Captioned((*fallback.candidates, *candidates), fallback.degraded, model)
+        candidates = (*fallback.candidates, *captioned.candidates)
+        return Captioned(candidates, (*captioned.degraded, *fallback.degraded), model)
+
+
+def is_english(language: str) -> bool:
+    """Whether a BCP 47 tag names English, of whatever region; none means English too."""
+    return language.lower().partition("-")[0] in ("", "en")
 
 
 def _says_what_it_shows(reading: Reading, subject: Subject) -> bool:
@@ -104,7 +126,7 @@ def _says_what_it_shows(reading: Reading, subject: Subject) -> bool:
 
 def _fall_back(template: Draft, reason: str, message: str) -> Captioned:
     degradation = _degraded("captions", reason, f"Captions come from a template. {message}")
-    candidate = Candidate(template.caption, template.scene, 0.0, True, "Made of the photo's features by a template.")
+    candidate = Candidate(template, 0.0, True, "Made of the photo's features by a template.")
     return Captioned((candidate,), (degradation,))
 
 

@@ -35,8 +35,9 @@ class GatewayConfig(ServerConfig):
     import_concurrency: int = Field(default=4, ge=1, le=64)
     """Backgrounds of one import stream that are in work at once."""
 
-    candidate_count: int = Field(default=3, ge=1, le=8)
-    """Captions that are written for a product photo."""
+    candidate_count: int = Field(default=5, ge=1, le=8)
+    """Scenes that are written for a product photo, each with a caption."""
 
-    grounding_margin: float = Field(default=0.15, ge=0, le=2)
-    """A candidate is dropped when its image-text score is lower than the template caption's by more than this."""
+    grounding_margin: float = Field(default=0.05, ge=0, le=2)
+    """A candidate is dropped when its image-text score is lower than the template caption's by more than this; one that
+    claims more than the photo's features, unless it is higher by more than this."""

@@ -69,19 +69,36 @@ class Subject(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """A caption of a photo and the scene that it suggests, as written: not yet checked."""
+class Translation:
+    """A caption and a scene in another language than English."""
 
     caption: str
     scene: str
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """A caption of a photo and the scene that it suggests, as written: not yet checked against the photo.
+
+    Attributes:
+        unsupported: words of the caption that no feature supports.
+        unsuitable: words of the scene that show what a background must not.
+    """
+
+    caption: str
+    scene: str
+    unsupported: tuple[str, ...] = ()
+    unsuitable: tuple[str, ...] = ()
+    translation: Translation | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Drafts:
-    """The answer of a language model."""
+    """The answer of a language model; the language is that of the translations, `en` when there are none."""
 
     drafts: tuple[Draft, ...]
     model: str
+    language: str = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +110,7 @@ class Candidate:
         reason: why it is used or dropped, in a sentence.
     """
 
-    caption: str
-    scene: str
+    draft: Draft
     score: float
     used: bool
     reason: str

@@ -128,7 +128,7 @@ def _describe(item: Item, reading: Reading, captioned: Captioned) -> Background:
         keywords=item.keywords,
         captions=(
             *(Caption(text, CaptionSource.GIVEN) for text in given if text),
-            *(Caption(candidate.caption, source) for candidate in captioned.used),
+            *(Caption(candidate.draft.caption, source) for candidate in captioned.used),
         ),
         features=reading.features,
         width=reading.width,

@@ -61,4 +61,4 @@ class Recommender:
 
 
 def _distinct_scenes(candidates: Sequence[Candidate]) -> list[str]:
-    return list(dict.fromkeys(candidate.scene for candidate in candidates))
+    return list(dict.fromkeys(candidate.draft.scene for candidate in candidates))

@@ -130,13 +130,20 @@ def _recommended(recommended: domain.Recommended) -> pb.RecommendResponse:
 
 
 def _candidate(candidate: domain.Candidate) -> pb.Candidate:
-    return pb.Candidate(
-        caption=candidate.caption,
-        scene=candidate.scene,
+    draft = candidate.draft
+    message = pb.Candidate(
+        caption=draft.caption,
+        scene=draft.scene,
         score=candidate.score,
         verdict=pb.VERDICT_USED if candidate.used else pb.VERDICT_DROPPED,
         reason=candidate.reason,
+        unsupported=draft.unsupported,
+        unsuitable=draft.unsuitable,
     )
+    if draft.translation:
+        message.translation.caption = draft.translation.caption
+        message.translation.scene = draft.translation.scene
+    return message
 
 
 def _recommendation(recommendation: domain.Recommendation) -> pb.Recommendation:

@@ -89,7 +89,7 @@ def recommend(
             help="Only backgrounds with KEY=VALUE, such as mood=calm; KEY!=VALUE leaves them out. Repeatable."
         ),
     ] = None,
-    language: Annotated[str, typer.Option(help="Language of the captions, such as en or de.")] = "",
+    language: Annotated[str, typer.Option(help="Language to show captions and scenes in, such as en or de.")] = "",
     json: Annotated[bool, typer.Option("--json", help="Print the response as canonical proto JSON.")] = False,
     sheet: Annotated[
         Path | None, typer.Option(help="Also write a picture: the product beside its backgrounds.", dir_okay=False)

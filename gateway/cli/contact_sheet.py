@@ -55,7 +55,7 @@ def _draw_cell(sheet: Image.Image, left: int, top: int, cell: tuple[Image.Image,
 def _product_text(response: pb.RecommendResponse) -> str:
     used = next((each for each in response.candidates if each.verdict == pb.VERDICT_USED), None)
     labels = ", ".join(label.name for feature in response.features for label in feature.labels[:2])
-    return f"{used.caption} [{labels}]" if used else labels
+    return f"{used.translation.caption or used.caption} [{labels}]" if used else labels
 
 
 def _open(image: bytes) -> Image.Image:

@@ -78,8 +78,20 @@ def _candidates(candidates: Iterable[pb.Candidate]) -> Table:
     for each in candidates:
         used = each.verdict == pb.VERDICT_USED
         verdict = Text("used", style="green") if used else Text("dropped", style="red")
-        table.add_row(Text(each.caption), Text(each.scene), f"{each.score:.2f}", verdict)
+        table.add_row(_caption(each), _scene(each), f"{each.score:.2f}", verdict)
     return table
+
+
+def _caption(candidate: pb.Candidate) -> Text:
+    """In the language asked for, with what the photo's features do not support."""
+    text = Text(candidate.translation.caption or candidate.caption)
+    if candidate.unsupported:
+        text.append(f" (not seen: {', '.join(candidate.unsupported)})", style="red")
+    return text
+
+
+def _scene(candidate: pb.Candidate) -> Text:
+    return Text(candidate.translation.scene or candidate.scene)
 
 
 def _recommendations(recommendations: Iterable[pb.Recommendation]) -> Table:

@@ -47,6 +47,7 @@ async def stub(peers: Peers, tmp_path: Path) -> AsyncIterator[Any]:
         generator_target=peers.targets["generator"],
         ranker_target=peers.targets["ranker"],
         import_deadline_s=5,
+        candidate_count=3,
     )
     async with (
         open_gateway(config) as application,
@@ -102,6 +103,45 @@ async def test_what_the_photo_does_not_support_is_dropped(stub: Any, peers: Peer
     assert [text.text for text in peers.ranker.ranked[-1].texts] == ["scene 0", "scene 2"]
 
 
+async def test_a_caption_that_claims_more_than_was_read_must_please_the_photo_more(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    peers.generator.unsupported = {"caption 1": ["roses"], "caption 2": ["lace", "gold"]}
+    peers.captioner.scores = {"caption 2": 0.9}
+    response = await recommend(stub)
+    by_caption = {each.caption: each for each in response.candidates}
+    assert by_caption["caption 1"].verdict == pb.VERDICT_DROPPED
+    assert list(by_caption["caption 1"].unsupported) == ["roses"]
+    assert "claims “roses”, which no feature of the photo supports" in by_caption["caption 1"].reason
+    assert by_caption["caption 2"].verdict == pb.VERDICT_USED
+    assert [text.text for text in peers.ranker.ranked[-1].texts] == ["scene 2", "scene 0"]
+
+
+async def test_captions_are_shown_in_the_callers_language_and_matched_in_english(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    peers.generator.languages.add("de")
+    english = await recommend(stub)
+    asked = peers.ranker.ranked[-1]
+    german = await recommend(stub, language="de")
+    assert peers.ranker.ranked[-1] == asked
+    assert german.recommendations == english.recommendations
+    assert [each.translation.caption for each in german.candidates] == [f"caption {n} (de)" for n in range(3)]
+    assert [each.translation.scene for each in german.candidates] == [f"scene {n} (de)" for n in range(3)]
+    assert not any(each.HasField("translation") for each in english.candidates)
+    assert not german.degraded
+
+
+@pytest.mark.parametrize("down", [False, True], ids=["model knows it not", "generator down"])
+async def test_a_language_that_nothing_was_written_in_is_said_to_be(stub: Any, peers: Peers, down: bool) -> None:
+    await import_(stub, [item("oak")])
+    if down:
+        await peers.stop("generator")
+    response = await recommend(stub, language="fi")
+    assert ("language", "NOT_TRANSLATED") in {(each.stage, each.reason) for each in response.degraded}
+    assert len(response.recommendations) == 1
+    regional = await recommend(stub, language="en-GB")
+    assert "language" not in {each.stage for each in regional.degraded}
+
+
 async def test_when_nothing_written_is_supported_a_template_speaks(stub: Any, peers: Peers) -> None:
     await import_(stub, [item("oak")])
     peers.captioner.scores = {f"caption {number}": -0.5 for number in range(3)}
@@ -118,6 +158,25 @@ async def test_a_dead_generator_degrades_the_answer(stub: Any, peers: Peers) -> 
     [degraded] = response.degraded
     assert (degraded.stage, degraded.reason) == ("captions", "GENERATOR_UNAVAILABLE")
     assert len(response.recommendations) == 1
+
+
+async def test_a_dead_generator_is_left_alone_after_some_failures(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    await peers.stop("generator")
+    responses = [await recommend(stub) for _ in range(5)]
+    reasons = [each.degraded[0].reason for each in responses]
+    assert reasons[0] == "GENERATOR_UNAVAILABLE"
+    assert reasons[-1] == "GENERATOR_CIRCUIT_OPEN"
+    assert all(len(each.recommendations) == 1 for each in responses)
+
+
+async def test_errors_of_the_generators_own_do_not_make_it_left_alone(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    peers.generator.trouble.error = Unavailable("the language model does not answer")
+    before = peers.generator.calls
+    for _ in range(5):
+        assert (await recommend(stub)).degraded[0].reason == "UNAVAILABLE"
+    assert peers.generator.calls >= before + 5, "it was asked each time"
 
 
 async def test_a_generator_without_its_language_model_says_so(stub: Any, peers: Peers) -> None:
@@ -138,9 +197,11 @@ async def test_a_hung_generator_leaves_time_for_an_answer(stub: Any, peers: Peer
 async def test_captions_that_cannot_be_checked_are_used_and_said_to_be(stub: Any, peers: Peers) -> None:
     await import_(stub, [item("oak")])
     peers.captioner.score_trouble.error = Unavailable("busy")
+    peers.generator.unsupported = {"caption 1": ["roses"]}
     response = await recommend(stub)
     assert [each.stage for each in response.degraded] == ["grounding"]
-    assert {each.verdict for each in response.candidates} == {pb.VERDICT_USED}
+    dropped = {each.caption for each in response.candidates if each.verdict == pb.VERDICT_DROPPED}
+    assert dropped == {"caption 1"}, "what claims more than was read is not used unchecked"
 
 
 @pytest.mark.parametrize("unsure", [{"object_type"}, {"object_type", "color", "mood"}])

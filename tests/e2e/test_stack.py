@@ -21,6 +21,7 @@ import pytest
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from PIL import Image
 
+from backdrop.gateway.v1 import gateway_pb2 as pb
 from chassis.probe import is_serving
 from gateway.cli import stack
 from gateway.cli.client import all_backgrounds, connect
@@ -32,6 +33,8 @@ MUG = SAMPLES / "products" / "coffee-mug.jpg"
 IMPORTED = 6
 # So many that an import is still under way when it is disturbed.
 INTERRUPTED = 40
+# Place of the generator's port after the gateway's.
+GENERATOR = 2
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -256,6 +259,39 @@ def test_a_server_killed_during_an_import_loses_nothing_that_was_acknowledged(
     again = running.backdrop("import", str(tmp_path), "--library", library)
     assert again.returncode == 0, again.stderr
     assert stored(running, library) == {path.stem for path in pictures}
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "photo"),
+    [
+        ("generator", signal.SIGKILL, "candle"),
+        ("generator", signal.SIGSTOP, "sofa"),
+        ("llm", signal.SIGKILL, "table-lamp"),
+        ("llm", signal.SIGSTOP, "wine-bottle"),
+    ],
+)
+def test_without_its_language_model_an_answer_is_degraded_and_in_time_and_soon_whole_again(
+    running: Running, shop: str, name: str, fault: signal.Signals, photo: str
+) -> None:
+    # A photo of its own for each case: one that was captioned before needs no language model.
+    image = (SAMPLES / "products" / f"{photo}.jpg").read_bytes()
+    request = pb.RecommendRequest(parent=f"libraries/{shop}", image=image)
+    pid = running.pid_of(name)
+    with connect(f"127.0.0.1:{running.port}") as stub:
+        os.kill(pid, fault)
+        try:
+            for _ in range(3):
+                response = stub.Recommend(request, timeout=5)
+                assert response.recommendations
+                if fault == signal.SIGSTOP:
+                    assert [each.stage for each in response.degraded] == ["captions"]
+                    assert response.degraded[0].reason
+        finally:
+            os.kill(pid, signal.SIGCONT) if fault == signal.SIGSTOP else None
+        wait_until(lambda: running.pid_of(name) not in {0, pid} or fault == signal.SIGSTOP)
+        wait_until(lambda: is_serving(f"127.0.0.1:{running.port + GENERATOR}"))
+        # Ten seconds are the promise; more than that only guards against a slow machine.
+        wait_until(lambda: not stub.Recommend(request, timeout=10).degraded, timeout_s=20)
 
 
 @contextlib.contextmanager

@@ -70,20 +70,36 @@ class TinyCaptioner(captioner_pb2_grpc.CaptionerServiceServicer):
 
 
 class TinyGenerator(generator_pb2_grpc.GeneratorServiceServicer):
-    """Writes numbered captions, and counts how often it was asked."""
+    """Writes numbered captions, in English and in `languages`, and counts how often it was asked."""
 
     def __init__(self) -> None:
         self.trouble = Trouble()
         self.calls = 0
+        self.languages = {"en"}
+        self.unsupported: dict[str, list[str]] = {}
+        self.unsuitable: dict[str, list[str]] = {}
 
     async def WriteCaptions(self, request: Any, context: Any) -> generator_pb2.WriteCaptionsResponse:
         self.calls += 1
         await self.trouble.happen()
-        candidates = [
-            generator_pb2.Candidate(caption=f"caption {number}", scene=f"scene {number}")
-            for number in range(request.candidate_count)
-        ]
-        return generator_pb2.WriteCaptionsResponse(candidates=candidates, model="tiny-llm", prompt_version="1")
+        language = request.language if request.language in self.languages else "en"
+        candidates = [self._candidate(number, language) for number in range(request.candidate_count)]
+        return generator_pb2.WriteCaptionsResponse(
+            candidates=candidates, model="tiny-llm", prompt_version="1", language=language
+        )
+
+    def _candidate(self, number: int, language: str) -> generator_pb2.Candidate:
+        caption = f"caption {number}"
+        candidate = generator_pb2.Candidate(
+            caption=caption,
+            scene=f"scene {number}",
+            unsupported=self.unsupported.get(caption, []),
+            unsuitable=self.unsuitable.get(f"scene {number}", []),
+        )
+        if language != "en":
+            candidate.translation.caption = f"{caption} ({language})"
+            candidate.translation.scene = f"scene {number} ({language})"
+        return candidate
 
 
 class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
