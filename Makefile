@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos protos-check env-example eval bench bench-captioner up down samples clean
+.PHONY: help setup demo test lint protos protos-check env-example eval eval-grounding bench bench-captioner bench-generator up down samples clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -76,11 +76,17 @@ env-example: $(READY) ## Write .env.example anew
 eval: $(READY) ## How well the samples are ranked: nDCG@10 and recall@5
 	$(BIN)/python -m benchmarks.relevance
 
+eval-grounding: $(READY) ## How many captions claim something wrong, before and after each step against it
+	$(BIN)/python -m benchmarks.grounding $(ARGS)
+
 bench: $(READY) ## How long a recommendation takes, and what each process needs
 	$(BIN)/python -m benchmarks.latency
 
 bench-captioner: $(READY) ## The captioner against its bare model, one-at-a-time serving and a peer (docs/captioner-performance.md)
 	$(BIN)/python -m benchmarks.captioner $(ARGS)
+
+bench-generator: $(READY) ## What an answer of the generator takes: written, and from either cache
+	$(BIN)/python -m benchmarks.generator
 
 samples: ## Render the samples anew with Blender (hours; see samples/README.md)
 	$(PYTHON) -m venv .venv-samples

@@ -20,11 +20,14 @@ PORT = 50150
 
 @dataclass(frozen=True)
 class Product:
-    """A product photo: its file, what it shows, and the names that are right for it."""
+    """A product photo: its file, what it shows, the names that are right for it, and what else it shows."""
 
     file: str
     type: str
     accepted: frozenset[str]
+    parts: tuple[str, ...]
+    colors: tuple[str, ...]
+    materials: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -59,4 +62,12 @@ def read_grades() -> dict[str, dict[str, int]]:
 def read_products() -> list[Product]:
     """The products, as products.jsonl describes them."""
     rows = map(json.loads, (PRODUCTS / "products.jsonl").read_text().splitlines())
-    return [Product(row["file"], row["type"], frozenset([row["type"], *row["synonyms"]])) for row in rows]
+    return [
+        Product(
+            row["file"],
+            row["type"],
+            frozenset([row["type"], *row["synonyms"]]),
+            *(tuple(row[each]) for each in ("parts", "colors", "materials")),
+        )
+        for row in rows
+    ]

@@ -29,6 +29,7 @@ SAMPLES = HERE.parent
 MAX_BYTES = 195_000
 BRIGHTER = 0.35
 """Stops by which backgrounds are exposed above the neutral setting."""
+PRODUCT_KEYS = ("type", "synonyms", "description", "parts", "colors", "materials")
 LANDSCAPE, PORTRAIT, SQUARE = (1200, 900), (900, 1200), (1000, 1000)
 
 
@@ -124,7 +125,7 @@ def _write_metadata(out: Path) -> None:
     """manifest.jsonl and products.jsonl, from the recipes."""
     for kind, path, keys in (
         ("background", out / "library" / "manifest.jsonl", ("title", "keywords")),
-        ("product", out / "products" / "products.jsonl", ("type", "synonyms", "description")),
+        ("product", out / "products" / "products.jsonl", PRODUCT_KEYS),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps({"file": f"{name}.jpg"} | {k: r[k] for k in keys}) for name, r in _recipes(kind).items()]

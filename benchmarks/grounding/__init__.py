@@ -1,0 +1,1 @@
+"""`make eval-grounding`: the share of captions that claim something wrong, before and after each step against it."""
