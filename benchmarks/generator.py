@@ -3,9 +3,7 @@
 `python -m benchmarks.generator` runs the servers as processes and times calls over gRPC at their client.
 """
 
-import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +17,7 @@ from rich.table import Table
 from backdrop.generator.v1 import generator_pb2 as pb
 from backdrop.generator.v1 import generator_pb2_grpc
 from benchmarks.captioner.processes import free_address, running_server
+from benchmarks.local_llm import running_llm
 from chassis.probe import is_serving
 from gateway.cli.console import stdout
 
@@ -26,21 +25,6 @@ PRODUCTS = ("coffee mug", "lipstick", "sofa", "wine bottle", "table lamp", "runn
 ROUNDS = 200
 CANDIDATES = 4
 TIMEOUT_S = 60
-
-
-@contextmanager
-def local_llm() -> Iterator[str]:
-    """The API of the embedded language model on a free port."""
-    command = [sys.executable, "-m", "services.generator.local_llm", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            served = re.search(r"on (\S+/v1)", line)
-            if served is None:
-                raise ChildProcessError(f"the language model did not start: {line}")
-            yield served[1]
-        finally:
-            process.terminate()
 
 
 @contextmanager
@@ -116,7 +100,7 @@ def rows(llm_url: str, cache: str, settings: Mapping[str, str]) -> Iterator[list
 def main() -> None:
     """Measures and prints."""
     table = Table("answers", "calls", "p50 ms", "p99 ms", "worst ms", box=None)
-    with local_llm() as llm_url, redis_url() as shared:
+    with running_llm() as llm_url, redis_url() as shared:
         caches = {"memory": {}, "Redis": {"BACKDROP_GENERATOR_CACHE_URL": shared}} if shared else {"memory": {}}
         for cache, settings in caches.items():
             for each in rows(llm_url, cache, settings):

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 import structlog
 from prometheus_client import Counter
 
+from chassis.deadlines import Deadline
 from chassis.errors import BackdropError
+from chassis.languages import is_english
 from gateway import grounding, templates
-from gateway.deadlines import Deadline
 from gateway.domain import Candidate, Degradation, Draft, Reading, Subject
 from gateway.peers import Captioner, Generator
 from gateway.stopwatch import Stopwatch
@@ -111,11 +112,6 @@ class CaptionWriter:
         fallback = _fall_back(template, "NONE_GROUNDED", message)
         candidates = (*fallback.candidates, *captioned.candidates)
         return Captioned(candidates, (*captioned.degraded, *fallback.degraded), model)
-
-
-def is_english(language: str) -> bool:
-    """Whether a BCP 47 tag names English, of whatever region; none means English too."""
-    return language.lower().partition("-")[0] in ("", "en")
 
 
 def _says_what_it_shows(reading: Reading, subject: Subject) -> bool:

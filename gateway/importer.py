@@ -8,10 +8,10 @@ from functools import cached_property
 
 import structlog
 
+from chassis.deadlines import Deadline
 from chassis.errors import BackdropError, NotFound, ResourceExhausted
 from gateway.assets import Assets
 from gateway.captioning import Captioned, CaptionWriter
-from gateway.deadlines import Deadline
 from gateway.domain import Background, Caption, CaptionSource, Reading, Subject
 from gateway.peers import Captioner, Ranker
 from gateway.stopwatch import Stopwatch

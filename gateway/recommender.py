@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from chassis.deadlines import Deadline
 from gateway import reasons
 from gateway.captioning import CaptionWriter
-from gateway.deadlines import Deadline
 from gateway.domain import Candidate, Filter, Recommendation, Recommended, Subject
 from gateway.peers import Captioner, Ranker
 from gateway.stopwatch import Stopwatch

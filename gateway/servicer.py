@@ -10,12 +10,12 @@ from google.protobuf.duration_pb2 import Duration
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from backdrop.gateway.v1 import gateway_pb2_grpc
 from chassis import validation
+from chassis.deadlines import Deadline
 from chassis.errors import InvalidArgument, NotFound, to_status
 from chassis.interceptors import Context
 from gateway import domain
 from gateway.assets import Assets
 from gateway.config import GatewayConfig
-from gateway.deadlines import Deadline
 from gateway.importer import Change, Importer, Item, Outcome
 from gateway.peers import Ranker
 from gateway.recommender import Recommender

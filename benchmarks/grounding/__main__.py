@@ -26,7 +26,8 @@ from benchmarks.grounding.steps import (
     photo_decides,
     tally,
 )
-from benchmarks.grounding.writing import Request, Writer, local_llm
+from benchmarks.grounding.writing import Request, Writer
+from benchmarks.local_llm import running_llm
 from gateway.cli.console import stderr, stdout
 from services.captioner.config import CaptionerConfig
 from services.captioner.features import PhotoReader
@@ -34,6 +35,7 @@ from services.generator.claims import ClaimChecker
 from services.generator.config import GeneratorConfig
 from services.generator.llm_client import open_client
 from services.generator.prompt import Features, Subject, load_prompt
+from services.generator.wordnet import WordNet
 
 SCENES = 5
 MAX_TOKENS = 250
@@ -91,7 +93,7 @@ def measure(
         gold = [*read_samples(), *(read_folder(photos) if photos else [])]
     except (OSError, ValueError) as error:
         raise typer.BadParameter(str(error), param_hint="--photos") from error
-    with nullcontext(llm_url) if llm_url else local_llm() as url:
+    with nullcontext(llm_url) if llm_url else running_llm() as url:
         config = GeneratorConfig(llm_url=url, llm_model=model, max_tokens=MAX_TOKENS, timeout_s=300)
         answers = asyncio.run(_answer_all(gold, config, seeds))
     if judgements:
@@ -130,7 +132,7 @@ async def _answer(
     ]
     task = progress.add_task(f"Writing: {method.name}", total=len(requests))
     written = iter(await writer.write_all(requests, partial(progress.advance, task)))
-    judge, checker = Judge(), ClaimChecker()
+    judge, checker = Judge(), ClaimChecker(WordNet())
 
     async def caption(photo: GoldPhoto, reading: Reading, texts: Sequence[str]) -> list[Caption]:
         scores = (await captioner.score(reading.embedding, texts)).scores

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from services.generator.claims import ClaimChecker, Kind
 from services.generator.prompt import Features
+from services.generator.wordnet import WordNet
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Judge:
     """Judges captions by what somebody saw in the photos. Nothing more special counts as seen than what was written."""
 
     def __init__(self) -> None:
-        self._checker = ClaimChecker(next_special=False)
+        self._checker = ClaimChecker(WordNet(), next_special=False)
 
     def wrong(self, caption: str, shows: Features) -> dict[str, Kind]:
         """The words that say something that the photo does not show, and what they claim."""

@@ -1,21 +1,16 @@
 """Captions by a language model: the one on this machine, or any other."""
 
 import asyncio
-import re
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import json_repair
 from openai import AsyncOpenAI
 
+from chassis.deadlines import Deadline
 from services.generator.__main__ import language_model
 from services.generator.candidates import Unreadable
 from services.generator.config import GeneratorConfig
-from services.generator.deadline import Deadline
 from services.generator.dialect import Question
 from services.generator.prompt import Features, Prompt
 
@@ -30,24 +25,6 @@ class Request:
     features: Features
     patterns: bool
     seed: int
-
-
-@contextmanager
-def local_llm() -> Iterator[str]:
-    """The address of the generator's own language model on a free port.
-
-    Raises:
-        RuntimeError: it did not start; its own lines say why.
-    """
-    command = [sys.executable, "-m", "services.generator.local_llm", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            found = re.search(r"on (\S+/v1)", process.stdout.readline() if process.stdout else "")
-            if not found:
-                raise RuntimeError("The local language model did not start: its lines above say why.")
-            yield found[1]
-        finally:
-            process.send_signal(signal.SIGTERM)
 
 
 class Writer:

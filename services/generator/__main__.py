@@ -34,12 +34,13 @@ async def open_application(config: GeneratorConfig) -> AsyncIterator[server.Appl
     key = config.api_key().get_secret_value()
     async with open_client(config.llm_url, key, config.timeout_s) as client, open_cache(config) as cache:
         model = language_model(config, client)
+        wordnet = WordNet()
         writer = CaptionWriter(
             model,
             prompts,
             load_translation_prompt(),
-            ClaimChecker(),
-            SuitabilityChecker(WordNet()),
+            ClaimChecker(wordnet),
+            SuitabilityChecker(wordnet),
             cache,
             languages=config.languages,
             patterns=config.patterns,

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from prometheus_client import Counter
 
+from chassis.deadlines import Deadline
 from chassis.errors import BackdropError
 from services.generator import reading
 from services.generator.answer_cache import Answer, AnswerCache, key_of
@@ -15,7 +16,6 @@ from services.generator.candidates import Candidate, Unreadable
 from services.generator.claims import ClaimChecker
 from services.generator.coalescing import Coalescing
 from services.generator.completion import Completion
-from services.generator.deadline import Deadline
 from services.generator.dialect import Question
 from services.generator.errors import LlmGarbled, LlmRejected, LlmTimeout
 from services.generator.labels import require_names

@@ -10,7 +10,19 @@ from enum import Enum
 from functools import lru_cache
 
 from services.generator.prompt import Features
-from services.generator.wordnet import ADJECTIVE, DERIVED, HYPERNYMS, NOUN, VERB, Sense, Synset, WordNet
+from services.generator.wordnet import (
+    ADJECTIVE,
+    DERIVED,
+    HYPERNYMS,
+    NOUN,
+    VERB,
+    Sense,
+    Synset,
+    WordNet,
+    senses_of,
+    share,
+    uses,
+)
 
 WORD = re.compile(r"(?<![\w'\u2019])[^\W\d_]+(?:-[^\W\d_]+)*")
 LONGEST_COMPOUND = 3
@@ -75,12 +87,13 @@ class ClaimChecker:
     """Finds the words of English captions that no feature supports.
 
     Args:
+        wordnet: what words mean.
         next_special: whether a label supports what is one step more special, as "shoe" does "sneaker".
     """
 
-    def __init__(self, *, next_special: bool = True) -> None:
+    def __init__(self, wordnet: WordNet, *, next_special: bool = True) -> None:
         self._next_special = next_special
-        self._wordnet = WordNet()
+        self._wordnet = wordnet
         self._say_nothing = self._wordnet.function_words | set(SAY_NOTHING.split())
         self._color_names = self._synsets("chromatic_color") | self._synsets("achromatic_color")
         self._fabrics = self._synsets("fabric")
@@ -126,31 +139,31 @@ class ClaimChecker:
         if not senses:
             parts = word.split("-")
             return next(filter(None, map(self._kind, parts)), None) if len(parts) > 1 else Kind.THING
-        nouns, adjectives, verbs = (_of(senses, each) for each in (NOUN, ADJECTIVE, VERB))
-        if _uses(verbs) > _uses(nouns) + _uses(adjectives) and self._is_inflected(word):
+        nouns, adjectives, verbs = (senses_of(senses, each) for each in (NOUN, ADJECTIVE, VERB))
+        if uses(verbs) > uses(nouns) + uses(adjectives) and self._is_inflected(word):
             return None
-        if adjectives and _uses(adjectives) >= _uses(nouns):
+        if adjectives and uses(adjectives) >= uses(nouns):
             return self._kind_of_adjective(word, adjectives) or self._kind_of_material([*nouns, *adjectives])
         return self._kind_of_noun(nouns) if nouns else None
 
     def _kind_of_adjective(self, word: str, senses: Sequence[Sense]) -> Kind | None:
-        if _share(senses, [each for each in senses if each.head in COLOR_HEADS]) >= MIN_SHARE:
+        if share(senses, [each for each in senses if each.head in COLOR_HEADS]) >= MIN_SHARE:
             return Kind.COLOR
         of_material = [each for each in senses if each.head in MATERIAL_HEADS or self._is_from_material(word, each)]
-        return Kind.MATERIAL if _share(senses, of_material) >= MIN_SHARE else None
+        return Kind.MATERIAL if share(senses, of_material) >= MIN_SHARE else None
 
     def _kind_of_noun(self, senses: Sequence[Sense]) -> Kind | None:
         colors = [each for each in senses if self._is_color(each.synset)]
-        if _share(senses, colors) >= MIN_SHARE:
+        if share(senses, colors) >= MIN_SHARE:
             return Kind.COLOR
         things = [each for each in senses if each.topic in THING_TOPICS]
-        if _share(senses, things) >= MIN_SHARE:
+        if share(senses, things) >= MIN_SHARE:
             return self._kind_of_material(senses) or Kind.THING
         return Kind.COLOR if colors else None
 
     def _kind_of_material(self, senses: Sequence[Sense]) -> Kind | None:
         materials = [each for each in senses if self._is_material(each.synset)]
-        return Kind.MATERIAL if _share(senses, materials) >= MIN_SHARE else None
+        return Kind.MATERIAL if share(senses, materials) >= MIN_SHARE else None
 
     def _is_from_material(self, word: str, sense: Sense) -> bool:
         return any(self._is_material(each) for each in self._wordnet.related(sense.synset, DERIVED, word))
@@ -228,16 +241,3 @@ class ClaimChecker:
 
 def _words(text: str) -> list[str]:
     return WORD.findall(text.lower())
-
-
-def _of(senses: Sequence[Sense], part_of_speech: str) -> list[Sense]:
-    return [each for each in senses if each.synset.part_of_speech == part_of_speech]
-
-
-def _uses(senses: Sequence[Sense]) -> int:
-    return sum(each.count for each in senses)
-
-
-def _share(senses: Sequence[Sense], some: Sequence[Sense]) -> float:
-    """The share of the uses of a word that `some` of its senses have; each counts once more, as few were counted."""
-    return (_uses(some) + len(some)) / (_uses(senses) + len(senses))

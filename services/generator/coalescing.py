@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from prometheus_client import Counter
 
-from services.generator.deadline import Deadline
+from chassis.deadlines import Deadline
 
 COALESCED = Counter(
     "backdrop_generator_coalesced", "Requests that waited for the answer of an equal one instead of asking the model."

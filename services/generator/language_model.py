@@ -11,8 +11,8 @@ from openai.types.chat import ChatCompletion
 from prometheus_client import Histogram
 
 from chassis.circuit import Circuit
+from chassis.deadlines import Deadline
 from services.generator.completion import Completion, read_completion
-from services.generator.deadline import Deadline
 from services.generator.dialect import Dialect, Question, Sampling
 from services.generator.errors import LlmRejected, LlmTimeout
 from services.generator.llm_failures import mapped

@@ -2,14 +2,10 @@
 
 from collections.abc import Sequence
 
+from chassis.languages import is_english
 from services.generator import gemma
 
 ENGLISH = "en"
-
-
-def is_english(language: str) -> bool:
-    """Whether a BCP 47 tag names English, of whatever region."""
-    return _is_among(language, [ENGLISH])
 
 
 def language_of_answer(language: str, model: str, written: Sequence[str]) -> str:

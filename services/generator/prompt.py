@@ -25,8 +25,6 @@ from services.generator.candidates import MAX_CAPTIONS, MAX_CHARS, Candidate
 PROMPTS = Path(__file__).parent / "prompts"
 
 PLACEHOLDER = re.compile(r"<(?:([Aa]) )?(\w+)>")
-NAME = re.compile(r"[^\W_]+([ '&/.-]{1,3}[^\W_]+){0,4}\.?")
-"""What names a thing: up to five words. A longer label is a sentence, and could be an instruction."""
 PLAIN_NAME = re.compile(r"[A-Za-z0-9]+([ -][A-Za-z0-9]+){0,4}")
 
 MAX_LABELS = 16
@@ -227,13 +225,6 @@ def deal(words: Sequence[str], first: Sequence[str], hands: int) -> list[list[st
     for place, word in enumerate((word for word in words if word not in own), start=len(own)):
         dealt[place % hands].append(word)
     return dealt
-
-
-def names_only(features: Features) -> tuple[Features, list[str]]:
-    """The features with the labels that are names, and the labels that are not: those could be instructions."""
-    kept = [(category, [label for label in labels if NAME.fullmatch(label)]) for category, labels in features]
-    ignored = [label for _, labels in features for label in labels if not NAME.fullmatch(label)]
-    return [(category, labels) for category, labels in kept if labels], ignored
 
 
 SENTENCE: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": MAX_CHARS}

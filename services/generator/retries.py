@@ -13,7 +13,7 @@ from tenacity import (
 )
 from tenacity.stop import stop_base
 
-from services.generator.deadline import Deadline
+from chassis.deadlines import Deadline
 from services.generator.llm_failures import never_sent, retry_after_s
 
 ATTEMPTS = 3

@@ -1,16 +1,17 @@
 """Whether a scene suits a product: scenes recommend, they claim nothing, so they are not checked against the photo."""
 
 import re
-from collections.abc import Sequence
 from itertools import pairwise
 
 from services.generator.prompt import Features
-from services.generator.wordnet import NOUN, Sense, WordNet
+from services.generator.wordnet import NOUN, WordNet, senses_of, share
 
 WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*(?:['\u2019]s)?")
 
 LIVING_TOPICS = frozenset({5, 18})
 """WordNet's files of animals and persons."""
+MOST = 1 / 2
+"""The share of a word's uses that it is taken for when it has more."""
 
 
 class SuitabilityChecker:
@@ -40,16 +41,9 @@ class SuitabilityChecker:
 
     def _is_living(self, word: str) -> bool:
         senses = self._wordnet.senses(word)
-        living = [each for each in senses if each.synset.part_of_speech == NOUN and each.topic in LIVING_TOPICS]
-        return 2 * _uses(living) > _uses(senses)
+        living = [each for each in senses_of(senses, NOUN) if each.topic in LIVING_TOPICS]
+        return bool(senses) and share(senses, living) > MOST
 
     def _is_noun(self, word: str) -> bool:
-        if word in self._wordnet.function_words:
-            return False
-        senses = self._wordnet.senses(word)
-        return 2 * _uses([each for each in senses if each.synset.part_of_speech == NOUN]) > _uses(senses)
-
-
-def _uses(senses: Sequence[Sense]) -> int:
-    """How often words were seen with these senses; each counts once more, as few texts were counted."""
-    return sum(each.count + 1 for each in senses)
+        senses = () if word in self._wordnet.function_words else self._wordnet.senses(word)
+        return bool(senses) and share(senses, senses_of(senses, NOUN)) > MOST

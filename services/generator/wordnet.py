@@ -135,6 +135,21 @@ def _starts_at(ends: str, words: Sequence[str], forms: frozenset[str]) -> bool:
     return source == 0 or words[source - 1].lower() in forms
 
 
+def senses_of(senses: Sequence[Sense], part_of_speech: str) -> list[Sense]:
+    """Those of one part of speech."""
+    return [each for each in senses if each.synset.part_of_speech == part_of_speech]
+
+
+def uses(senses: Sequence[Sense]) -> int:
+    """How often words were seen with these senses."""
+    return sum(each.count for each in senses)
+
+
+def share(senses: Sequence[Sense], some: Sequence[Sense]) -> float:
+    """The share of the uses of a word that `some` of its senses have; each counts once more, as few were counted."""
+    return (uses(some) + len(some)) / (uses(senses) + len(senses))
+
+
 class _SortedFile:
     """A file whose lines are in the order of their bytes."""
 

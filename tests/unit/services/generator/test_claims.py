@@ -3,8 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.generator.claims import ClaimChecker, Kind
+from services.generator.wordnet import WordNet
 
-CHECKER = ClaimChecker()
+CHECKER = ClaimChecker(WordNet())
 
 MUG = [("object_type", ["coffee mug"]), ("color", ["light blue"]), ("mood", ["cosy"])]
 
@@ -100,7 +101,7 @@ def test_a_color_supports_no_thing_of_its_name() -> None:
 
 
 def test_what_is_more_special_can_be_left_unsupported() -> None:
-    strict = ClaimChecker(next_special=False)
+    strict = ClaimChecker(WordNet(), next_special=False)
     assert strict.unsupported("A sandal, footwear.", [("object_type", ["shoe"])]) == ("sandal",)
 
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from chassis.deadlines import Deadline
 from services.generator.coalescing import Coalescing
-from services.generator.deadline import Deadline
 
 
 async def test_the_work_sees_the_deadline_of_the_most_patient() -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generator.prompt import Prompt, Subject, deal, filled, load_prompt, names_only, with_article
+from services.generator.labels import names_only
+from services.generator.prompt import Prompt, Subject, deal, filled, load_prompt, with_article
 
 MUG = [("object_type", ["coffee mug"]), ("color", ["blue", "orange"]), ("mood", ["cosy"])]
 

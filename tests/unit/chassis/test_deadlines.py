@@ -1,7 +1,7 @@
 import pytest
 
+from chassis.deadlines import Deadline
 from chassis.errors import DeadlineExceeded
-from gateway.deadlines import Deadline
 
 
 def test_stages_share_what_is_left() -> None:

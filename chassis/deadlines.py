@@ -1,4 +1,4 @@
-"""One deadline, split over the stages of a request."""
+"""One deadline, split over the stages of a request, or shared by those who wait for the same."""
 
 import time
 from collections.abc import Callable
@@ -32,3 +32,7 @@ class Deadline:
         if self.left_s <= 0:
             raise DeadlineExceeded("The deadline passed before the work was done; allow a longer one.")
         return self.left_s * of_rest
+
+    def extend_to(self, other: "Deadline") -> None:
+        """Moves it to the later one of both."""
+        self._ends = max(self._ends, other._ends)
