@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%backdrop/captioner/v1/captioner.proto\x12\x15\x62\x61\x63kdrop.captioner.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xa9\x03\n\x16\x45xtractFeaturesRequest\x12\x99\x01\n\x05image\x18\x01 \x01(\x0c\x42\x89\x01\xbaH\x85\x01\xba\x01\x81\x01\n\nimage.size\x12\x46send the bytes of an encoded photo (JPEG, PNG, WebP), 1 byte to 32 MiB\x1a+this.size() >= 1 && this.size() <= 33554432\x12\xad\x01\n\x08taxonomy\x18\x02 \x01(\tB\x9a\x01\xbaH\x96\x01\xba\x01\x92\x01\n\rtaxonomy.name\x12Jname a taxonomy, such as product or background (ListTaxonomies lists them)\x1a\x35this == \'\' || this.matches(\'^[a-z][a-z0-9_-]{0,62}$\')\x12\x43\n\ncategories\x18\x03 \x03(\x0b\x32%.backdrop.captioner.v1.CustomCategoryB\x08\xbaH\x05\x92\x01\x02\x10\x10\"\x93\x05\n\x0e\x43ustomCategory\x12|\n\x04name\x18\x01 \x01(\tBn\xbaHk\xba\x01h\n\rcategory.name\x12/name the category in lower case, such as season\x1a&this.matches(\'^[a-z][a-z0-9_]{0,62}$\')\x12%\n\x06labels\x18\x02 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x08\x02\x10\xe8\x07\x18\x01\"\x06r\x04\x10\x01\x18\x64\x12\xaf\x01\n\ttemplates\x18\x03 \x03(\tB\x9b\x01\xbaH\x97\x01\x92\x01\x93\x01\x10\x10\x18\x01\"\x8c\x01\xba\x01\x88\x01\n\x0etemplate.place\x12:put one {} where the label goes, in at most 200 characters\x1a:this.matches(\'^[^{}]*[{][}][^{}]*$\') && this.size() <= 200\x12\x1d\n\nmax_labels\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12\'\n\x0emin_confidence\x18\x05 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?-\x00\x00\x00\x00\x12#\n\nmin_margin\x18\x06 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?-\x00\x00\x00\x00:\xbc\x01\xbaH\xb8\x01\x1a\xb5\x01\n\x0e\x63\x61tegory.texts\x12Llabels times templates make over 2,000 texts: send fewer labels or templates\x1aUthis.labels.size() * (this.templates.size() == 0 ? 1 : this.templates.size()) <= 2000\"\xf5\x02\n\x17\x45xtractFeaturesResponse\x12\x30\n\x08\x66\x65\x61tures\x18\x01 \x03(\x0b\x32\x1e.backdrop.captioner.v1.Feature\x12\x33\n\tembedding\x18\x02 \x01(\x0b\x32 .backdrop.captioner.v1.Embedding\x12\x36\n\nforeground\x18\x03 \x01(\x0b\x32\".backdrop.captioner.v1.BoundingBox\x12\r\n\x05model\x18\x04 \x01(\t\x12\x13\n\x0bimage_width\x18\x05 \x01(\x05\x12\x14\n\x0cimage_height\x18\x06 \x01(\x05\x12\x34\n\x07palette\x18\x07 \x03(\x0b\x32#.backdrop.captioner.v1.PaletteColor\x12\x14\n\x0c\x63ontent_type\x18\x08 \x01(\t\x12\x35\n\nprocessing\x18\t \x01(\x0b\x32!.backdrop.captioner.v1.Processing\"\xba\x01\n\nProcessing\x12\x32\n\x0f\x64\x65\x63ode_duration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0equeue_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0emodel_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nbatch_size\x18\x04 \x01(\x05\"\x9c\x01\n\x07\x46\x65\x61ture\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12,\n\x06labels\x18\x02 \x03(\x0b\x32\x1c.backdrop.captioner.v1.Label\x12\x0e\n\x06unsure\x18\x03 \x01(\x08\x12-\n\x06reader\x18\x04 \x01(\x0e\x32\x1d.backdrop.captioner.v1.Reader\x12\x12\n\ncalibrated\x18\x05 \x01(\x08\"9\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nconfidence\x18\x02 \x01(\x02\x12\x0e\n\x06margin\x18\x03 \x01(\x02\"G\n\x0b\x42oundingBox\x12\x0c\n\x04left\x18\x01 \x01(\x05\x12\x0b\n\x03top\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\"8\n\x0cPaletteColor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03hex\x18\x02 \x01(\t\x12\r\n\x05share\x18\x03 \x01(\x02\"@\n\tEmbedding\x12\x1b\n\x06values\x18\x01 \x03(\x02\x42\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80@\x12\x16\n\x05model\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"\x9e\x02\n\x11ScoreTextsRequest\x12\x35\n\tembedding\x18\x01 \x01(\x0b\x32 .backdrop.captioner.v1.EmbeddingH\x00\x12\x9b\x01\n\x05image\x18\x02 \x01(\x0c\x42\x89\x01\xbaH\x85\x01\xba\x01\x81\x01\n\nimage.size\x12\x46send the bytes of an encoded photo (JPEG, PNG, WebP), 1 byte to 32 MiB\x1a+this.size() >= 1 && this.size() <= 33554432H\x00\x12#\n\x05texts\x18\x03 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x08\x01\x10\x80\x02\"\x07r\x05\x10\x01\x18\xe8\x07\x42\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"\x93\x01\n\x12ScoreTextsResponse\x12\x0e\n\x06scores\x18\x01 \x03(\x02\x12\r\n\x05model\x18\x02 \x01(\t\x12\x13\n\x0blogit_scale\x18\x03 \x01(\x02\x12\x12\n\nlogit_bias\x18\x04 \x01(\x02\x12\x35\n\nprocessing\x18\x05 \x01(\x0b\x32!.backdrop.captioner.v1.Processing\"\x17\n\x15ListTaxonomiesRequest\"M\n\x16ListTaxonomiesResponse\x12\x33\n\ntaxonomies\x18\x01 \x03(\x0b\x32\x1f.backdrop.captioner.v1.Taxonomy\"b\n\x08Taxonomy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x33\n\ncategories\x18\x03 \x03(\x0b\x32\x1f.backdrop.captioner.v1.Category\"k\n\x08\x43\x61tegory\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x06reader\x18\x02 \x01(\x0e\x32\x1d.backdrop.captioner.v1.Reader\x12\x12\n\nmax_labels\x18\x03 \x01(\x05\x12\x0e\n\x06labels\x18\x04 \x03(\t*b\n\x06Reader\x12\x16\n\x12READER_UNSPECIFIED\x10\x00\x12\x14\n\x10READER_ZERO_SHOT\x10\x01\x12\x12\n\x0eREADER_PALETTE\x10\x02\x12\x16\n\x12READER_PHOTOMETRIC\x10\x03\x32\xd6\x02\n\x10\x43\x61ptionerService\x12p\n\x0f\x45xtractFeatures\x12-.backdrop.captioner.v1.ExtractFeaturesRequest\x1a..backdrop.captioner.v1.ExtractFeaturesResponse\x12\x61\n\nScoreTexts\x12(.backdrop.captioner.v1.ScoreTextsRequest\x1a).backdrop.captioner.v1.ScoreTextsResponse\x12m\n\x0eListTaxonomies\x12,.backdrop.captioner.v1.ListTaxonomiesRequest\x1a-.backdrop.captioner.v1.ListTaxonomiesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%backdrop/captioner/v1/captioner.proto\x12\x15\x62\x61\x63kdrop.captioner.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xa9\x03\n\x16\x45xtractFeaturesRequest\x12\x99\x01\n\x05image\x18\x01 \x01(\x0c\x42\x89\x01\xbaH\x85\x01\xba\x01\x81\x01\n\nimage.size\x12\x46send the bytes of an encoded photo (JPEG, PNG, WebP), 1 byte to 32 MiB\x1a+this.size() >= 1 && this.size() <= 33554432\x12\xad\x01\n\x08taxonomy\x18\x02 \x01(\tB\x9a\x01\xbaH\x96\x01\xba\x01\x92\x01\n\rtaxonomy.name\x12Jname a taxonomy, such as product or background (ListTaxonomies lists them)\x1a\x35this == \'\' || this.matches(\'^[a-z][a-z0-9_-]{0,62}$\')\x12\x43\n\ncategories\x18\x03 \x03(\x0b\x32%.backdrop.captioner.v1.CustomCategoryB\x08\xbaH\x05\x92\x01\x02\x10\x10\"\x93\x05\n\x0e\x43ustomCategory\x12|\n\x04name\x18\x01 \x01(\tBn\xbaHk\xba\x01h\n\rcategory.name\x12/name the category in lower case, such as season\x1a&this.matches(\'^[a-z][a-z0-9_]{0,62}$\')\x12%\n\x06labels\x18\x02 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x08\x02\x10\xe8\x07\x18\x01\"\x06r\x04\x10\x01\x18\x64\x12\xaf\x01\n\ttemplates\x18\x03 \x03(\tB\x9b\x01\xbaH\x97\x01\x92\x01\x93\x01\x10\x10\x18\x01\"\x8c\x01\xba\x01\x88\x01\n\x0etemplate.place\x12:put one {} where the label goes, in at most 200 characters\x1a:this.matches(\'^[^{}]*[{][}][^{}]*$\') && this.size() <= 200\x12\x1d\n\nmax_labels\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12\'\n\x0emin_confidence\x18\x05 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?-\x00\x00\x00\x00\x12#\n\nmin_margin\x18\x06 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?-\x00\x00\x00\x00:\xbc\x01\xbaH\xb8\x01\x1a\xb5\x01\n\x0e\x63\x61tegory.texts\x12Llabels times templates make over 2,000 texts: send fewer labels or templates\x1aUthis.labels.size() * (this.templates.size() == 0 ? 1 : this.templates.size()) <= 2000\"\xe7\x03\n\x17\x45xtractFeaturesResponse\x12\x30\n\x08\x66\x65\x61tures\x18\x01 \x03(\x0b\x32\x1e.backdrop.captioner.v1.Feature\x12\x33\n\tembedding\x18\x02 \x01(\x0b\x32 .backdrop.captioner.v1.Embedding\x12\x36\n\nforeground\x18\x03 \x01(\x0b\x32\".backdrop.captioner.v1.BoundingBox\x12\r\n\x05model\x18\x04 \x01(\t\x12\x13\n\x0bimage_width\x18\x05 \x01(\x05\x12\x14\n\x0cimage_height\x18\x06 \x01(\x05\x12\x34\n\x07palette\x18\x07 \x03(\x0b\x32#.backdrop.captioner.v1.PaletteColor\x12\x14\n\x0c\x63ontent_type\x18\x08 \x01(\t\x12\x35\n\nprocessing\x18\t \x01(\x0b\x32!.backdrop.captioner.v1.Processing\x12\x34\n\nfree_space\x18\n \x01(\x0b\x32 .backdrop.captioner.v1.FreeSpace\x12:\n\x10search_embedding\x18\x0b \x01(\x0b\x32 .backdrop.captioner.v1.Embedding\":\n\tFreeSpace\x12\x0f\n\x07\x63olumns\x18\x01 \x01(\x05\x12\x0c\n\x04rows\x18\x02 \x01(\x05\x12\x0e\n\x06values\x18\x03 \x03(\x02\"\xba\x01\n\nProcessing\x12\x32\n\x0f\x64\x65\x63ode_duration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0equeue_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0emodel_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nbatch_size\x18\x04 \x01(\x05\"\x9c\x01\n\x07\x46\x65\x61ture\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12,\n\x06labels\x18\x02 \x03(\x0b\x32\x1c.backdrop.captioner.v1.Label\x12\x0e\n\x06unsure\x18\x03 \x01(\x08\x12-\n\x06reader\x18\x04 \x01(\x0e\x32\x1d.backdrop.captioner.v1.Reader\x12\x12\n\ncalibrated\x18\x05 \x01(\x08\"9\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nconfidence\x18\x02 \x01(\x02\x12\x0e\n\x06margin\x18\x03 \x01(\x02\"G\n\x0b\x42oundingBox\x12\x0c\n\x04left\x18\x01 \x01(\x05\x12\x0b\n\x03top\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\"8\n\x0cPaletteColor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03hex\x18\x02 \x01(\t\x12\r\n\x05share\x18\x03 \x01(\x02\"@\n\tEmbedding\x12\x1b\n\x06values\x18\x01 \x03(\x02\x42\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80@\x12\x16\n\x05model\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"\x9e\x02\n\x11ScoreTextsRequest\x12\x35\n\tembedding\x18\x01 \x01(\x0b\x32 .backdrop.captioner.v1.EmbeddingH\x00\x12\x9b\x01\n\x05image\x18\x02 \x01(\x0c\x42\x89\x01\xbaH\x85\x01\xba\x01\x81\x01\n\nimage.size\x12\x46send the bytes of an encoded photo (JPEG, PNG, WebP), 1 byte to 32 MiB\x1a+this.size() >= 1 && this.size() <= 33554432H\x00\x12#\n\x05texts\x18\x03 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x08\x01\x10\x80\x02\"\x07r\x05\x10\x01\x18\xe8\x07\x42\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"\x93\x01\n\x12ScoreTextsResponse\x12\x0e\n\x06scores\x18\x01 \x03(\x02\x12\r\n\x05model\x18\x02 \x01(\t\x12\x13\n\x0blogit_scale\x18\x03 \x01(\x02\x12\x12\n\nlogit_bias\x18\x04 \x01(\x02\x12\x35\n\nprocessing\x18\x05 \x01(\x0b\x32!.backdrop.captioner.v1.Processing\"7\n\x11\x45mbedTextsRequest\x12\"\n\x05texts\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\x08\x01\x10@\"\x07r\x05\x10\x01\x18\xe8\x07\"\x90\x01\n\x12\x45mbedTextsResponse\x12\x34\n\nembeddings\x18\x01 \x03(\x0b\x32 .backdrop.captioner.v1.Embedding\x12\r\n\x05model\x18\x02 \x01(\t\x12\x35\n\nprocessing\x18\x03 \x01(\x0b\x32!.backdrop.captioner.v1.Processing\"\x17\n\x15ListTaxonomiesRequest\"M\n\x16ListTaxonomiesResponse\x12\x33\n\ntaxonomies\x18\x01 \x03(\x0b\x32\x1f.backdrop.captioner.v1.Taxonomy\"b\n\x08Taxonomy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x33\n\ncategories\x18\x03 \x03(\x0b\x32\x1f.backdrop.captioner.v1.Category\"k\n\x08\x43\x61tegory\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x06reader\x18\x02 \x01(\x0e\x32\x1d.backdrop.captioner.v1.Reader\x12\x12\n\nmax_labels\x18\x03 \x01(\x05\x12\x0e\n\x06labels\x18\x04 \x03(\t*b\n\x06Reader\x12\x16\n\x12READER_UNSPECIFIED\x10\x00\x12\x14\n\x10READER_ZERO_SHOT\x10\x01\x12\x12\n\x0eREADER_PALETTE\x10\x02\x12\x16\n\x12READER_PHOTOMETRIC\x10\x03\x32\xb9\x03\n\x10\x43\x61ptionerService\x12p\n\x0f\x45xtractFeatures\x12-.backdrop.captioner.v1.ExtractFeaturesRequest\x1a..backdrop.captioner.v1.ExtractFeaturesResponse\x12\x61\n\nScoreTexts\x12(.backdrop.captioner.v1.ScoreTextsRequest\x1a).backdrop.captioner.v1.ScoreTextsResponse\x12\x61\n\nEmbedTexts\x12(.backdrop.captioner.v1.EmbedTextsRequest\x1a).backdrop.captioner.v1.EmbedTextsResponse\x12m\n\x0eListTaxonomies\x12,.backdrop.captioner.v1.ListTaxonomiesRequest\x1a-.backdrop.captioner.v1.ListTaxonomiesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,38 +63,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCORETEXTSREQUEST'].fields_by_name['image']._serialized_options = b'\272H\205\001\272\001\201\001\n\nimage.size\022Fsend the bytes of an encoded photo (JPEG, PNG, WebP), 1 byte to 32 MiB\032+this.size() >= 1 && this.size() <= 33554432'
   _globals['_SCORETEXTSREQUEST'].fields_by_name['texts']._loaded_options = None
   _globals['_SCORETEXTSREQUEST'].fields_by_name['texts']._serialized_options = b'\272H\021\222\001\016\010\001\020\200\002\"\007r\005\020\001\030\350\007'
-  _globals['_READER']._serialized_start=2947
-  _globals['_READER']._serialized_end=3045
+  _globals['_EMBEDTEXTSREQUEST'].fields_by_name['texts']._loaded_options = None
+  _globals['_EMBEDTEXTSREQUEST'].fields_by_name['texts']._serialized_options = b'\272H\020\222\001\r\010\001\020@\"\007r\005\020\001\030\350\007'
+  _globals['_READER']._serialized_start=3325
+  _globals['_READER']._serialized_end=3423
   _globals['_EXTRACTFEATURESREQUEST']._serialized_start=126
   _globals['_EXTRACTFEATURESREQUEST']._serialized_end=551
   _globals['_CUSTOMCATEGORY']._serialized_start=554
   _globals['_CUSTOMCATEGORY']._serialized_end=1213
   _globals['_EXTRACTFEATURESRESPONSE']._serialized_start=1216
-  _globals['_EXTRACTFEATURESRESPONSE']._serialized_end=1589
-  _globals['_PROCESSING']._serialized_start=1592
-  _globals['_PROCESSING']._serialized_end=1778
-  _globals['_FEATURE']._serialized_start=1781
-  _globals['_FEATURE']._serialized_end=1937
-  _globals['_LABEL']._serialized_start=1939
-  _globals['_LABEL']._serialized_end=1996
-  _globals['_BOUNDINGBOX']._serialized_start=1998
-  _globals['_BOUNDINGBOX']._serialized_end=2069
-  _globals['_PALETTECOLOR']._serialized_start=2071
-  _globals['_PALETTECOLOR']._serialized_end=2127
-  _globals['_EMBEDDING']._serialized_start=2129
-  _globals['_EMBEDDING']._serialized_end=2193
-  _globals['_SCORETEXTSREQUEST']._serialized_start=2196
-  _globals['_SCORETEXTSREQUEST']._serialized_end=2482
-  _globals['_SCORETEXTSRESPONSE']._serialized_start=2485
-  _globals['_SCORETEXTSRESPONSE']._serialized_end=2632
-  _globals['_LISTTAXONOMIESREQUEST']._serialized_start=2634
-  _globals['_LISTTAXONOMIESREQUEST']._serialized_end=2657
-  _globals['_LISTTAXONOMIESRESPONSE']._serialized_start=2659
-  _globals['_LISTTAXONOMIESRESPONSE']._serialized_end=2736
-  _globals['_TAXONOMY']._serialized_start=2738
-  _globals['_TAXONOMY']._serialized_end=2836
-  _globals['_CATEGORY']._serialized_start=2838
-  _globals['_CATEGORY']._serialized_end=2945
-  _globals['_CAPTIONERSERVICE']._serialized_start=3048
-  _globals['_CAPTIONERSERVICE']._serialized_end=3390
+  _globals['_EXTRACTFEATURESRESPONSE']._serialized_end=1703
+  _globals['_FREESPACE']._serialized_start=1705
+  _globals['_FREESPACE']._serialized_end=1763
+  _globals['_PROCESSING']._serialized_start=1766
+  _globals['_PROCESSING']._serialized_end=1952
+  _globals['_FEATURE']._serialized_start=1955
+  _globals['_FEATURE']._serialized_end=2111
+  _globals['_LABEL']._serialized_start=2113
+  _globals['_LABEL']._serialized_end=2170
+  _globals['_BOUNDINGBOX']._serialized_start=2172
+  _globals['_BOUNDINGBOX']._serialized_end=2243
+  _globals['_PALETTECOLOR']._serialized_start=2245
+  _globals['_PALETTECOLOR']._serialized_end=2301
+  _globals['_EMBEDDING']._serialized_start=2303
+  _globals['_EMBEDDING']._serialized_end=2367
+  _globals['_SCORETEXTSREQUEST']._serialized_start=2370
+  _globals['_SCORETEXTSREQUEST']._serialized_end=2656
+  _globals['_SCORETEXTSRESPONSE']._serialized_start=2659
+  _globals['_SCORETEXTSRESPONSE']._serialized_end=2806
+  _globals['_EMBEDTEXTSREQUEST']._serialized_start=2808
+  _globals['_EMBEDTEXTSREQUEST']._serialized_end=2863
+  _globals['_EMBEDTEXTSRESPONSE']._serialized_start=2866
+  _globals['_EMBEDTEXTSRESPONSE']._serialized_end=3010
+  _globals['_LISTTAXONOMIESREQUEST']._serialized_start=3012
+  _globals['_LISTTAXONOMIESREQUEST']._serialized_end=3035
+  _globals['_LISTTAXONOMIESRESPONSE']._serialized_start=3037
+  _globals['_LISTTAXONOMIESRESPONSE']._serialized_end=3114
+  _globals['_TAXONOMY']._serialized_start=3116
+  _globals['_TAXONOMY']._serialized_end=3214
+  _globals['_CATEGORY']._serialized_start=3216
+  _globals['_CATEGORY']._serialized_end=3323
+  _globals['_CAPTIONERSERVICE']._serialized_start=3426
+  _globals['_CAPTIONERSERVICE']._serialized_end=3867
 # @@protoc_insertion_point(module_scope)

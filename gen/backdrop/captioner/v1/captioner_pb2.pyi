@@ -144,6 +144,8 @@ class ExtractFeaturesResponse(_message.Message):
     PALETTE_FIELD_NUMBER: _builtins.int
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     PROCESSING_FIELD_NUMBER: _builtins.int
+    FREE_SPACE_FIELD_NUMBER: _builtins.int
+    SEARCH_EMBEDDING_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The image-text model that read the photo."""
     image_width: _builtins.int
@@ -173,6 +175,17 @@ class ExtractFeaturesResponse(_message.Message):
     def processing(self) -> Global___Processing:
         """What the time went into."""
 
+    @_builtins.property
+    def free_space(self) -> Global___FreeSpace:
+        """Where the photo is calm. Of the whole photo, also where a foreground was cut out."""
+
+    @_builtins.property
+    def search_embedding(self) -> Global___Embedding:
+        """The photo for being found among others by a text (EmbedTexts) or by another photo's `search_embedding`: what texts
+        can say of it and no more, at unit length. In `embedding`, a photo that the model is unsure of is far from every text:
+        that is right for judging texts of one photo, but would rank photos by how sure the model is of each.
+        """
+
     def __init__(
         self,
         *,
@@ -185,14 +198,47 @@ class ExtractFeaturesResponse(_message.Message):
         palette: _abc.Iterable[Global___PaletteColor] | None = ...,
         content_type: _builtins.str = ...,
         processing: Global___Processing | None = ...,
+        free_space: Global___FreeSpace | None = ...,
+        search_embedding: Global___Embedding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "foreground", b"foreground", "processing", b"processing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "foreground", b"foreground", "free_space", b"free_space", "processing", b"processing", "search_embedding", b"search_embedding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "embedding", b"embedding", "features", b"features", "foreground", b"foreground", "image_height", b"image_height", "image_width", b"image_width", "model", b"model", "palette", b"palette", "processing", b"processing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "embedding", b"embedding", "features", b"features", "foreground", b"foreground", "free_space", b"free_space", "image_height", b"image_height", "image_width", b"image_width", "model", b"model", "palette", b"palette", "processing", b"processing", "search_embedding", b"search_embedding"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExtractFeaturesResponse: _TypeAlias = ExtractFeaturesResponse  # noqa: Y015
+
+@_typing.final
+class FreeSpace(_message.Message):
+    """How calm a photo is, over a grid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    columns: _builtins.int
+    """Of the grid: 8."""
+    rows: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Row by row from the top left: 0 (full of detail) to 1 (calm)."""
+
+    def __init__(
+        self,
+        *,
+        columns: _builtins.int = ...,
+        rows: _builtins.int = ...,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "rows", b"rows", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FreeSpace: _TypeAlias = FreeSpace  # noqa: Y015
 
 @_typing.final
 class Processing(_message.Message):
@@ -470,6 +516,60 @@ class ScoreTextsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScoreTextsResponse: _TypeAlias = ScoreTextsResponse  # noqa: Y015
+
+@_typing.final
+class EmbedTextsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 64 texts of 1 to 1,000 characters."""
+
+    def __init__(
+        self,
+        *,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["texts", b"texts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedTextsRequest: _TypeAlias = EmbedTextsRequest  # noqa: Y015
+
+@_typing.final
+class EmbedTextsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    PROCESSING_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model that embedded: only photos that the same model read can be compared with these."""
+    @_builtins.property
+    def embeddings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Embedding]:
+        """One for each text, in the order of the request."""
+
+    @_builtins.property
+    def processing(self) -> Global___Processing:
+        """What the time went into."""
+
+    def __init__(
+        self,
+        *,
+        embeddings: _abc.Iterable[Global___Embedding] | None = ...,
+        model: _builtins.str = ...,
+        processing: Global___Processing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["processing", b"processing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "model", b"model", "processing", b"processing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedTextsResponse: _TypeAlias = EmbedTextsResponse  # noqa: Y015
 
 @_typing.final
 class ListTaxonomiesRequest(_message.Message):

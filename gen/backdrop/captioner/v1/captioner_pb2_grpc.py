@@ -55,6 +55,11 @@ class CaptionerServiceStub:
                 request_serializer=backdrop_dot_captioner_dot_v1_dot_captioner__pb2.ScoreTextsRequest.SerializeToString,
                 response_deserializer=backdrop_dot_captioner_dot_v1_dot_captioner__pb2.ScoreTextsResponse.FromString,
                 _registered_method=True)
+        self.EmbedTexts = channel.unary_unary(
+                '/backdrop.captioner.v1.CaptionerService/EmbedTexts',
+                request_serializer=backdrop_dot_captioner_dot_v1_dot_captioner__pb2.EmbedTextsRequest.SerializeToString,
+                response_deserializer=backdrop_dot_captioner_dot_v1_dot_captioner__pb2.EmbedTextsResponse.FromString,
+                _registered_method=True)
         self.ListTaxonomies = channel.unary_unary(
                 '/backdrop.captioner.v1.CaptionerService/ListTaxonomies',
                 request_serializer=backdrop_dot_captioner_dot_v1_dot_captioner__pb2.ListTaxonomiesRequest.SerializeToString,
@@ -99,6 +104,16 @@ class CaptionerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EmbedTexts(self, request, context):
+        """EmbedTexts puts texts into the space of `ExtractFeaturesResponse.search_embedding`, where the dot product with a
+        photo's tells how well they fit. For many photos that are stored and searched; for one photo at hand, ScoreTexts.
+
+        Errors: those of every RPC that needs the model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListTaxonomies(self, request, context):
         """ListTaxonomies lists what photos can be read against. There are a handful, so the list is not paged.
         """
@@ -118,6 +133,11 @@ def add_CaptionerServiceServicer_to_server(servicer, server):
                     servicer.ScoreTexts,
                     request_deserializer=backdrop_dot_captioner_dot_v1_dot_captioner__pb2.ScoreTextsRequest.FromString,
                     response_serializer=backdrop_dot_captioner_dot_v1_dot_captioner__pb2.ScoreTextsResponse.SerializeToString,
+            ),
+            'EmbedTexts': grpc.unary_unary_rpc_method_handler(
+                    servicer.EmbedTexts,
+                    request_deserializer=backdrop_dot_captioner_dot_v1_dot_captioner__pb2.EmbedTextsRequest.FromString,
+                    response_serializer=backdrop_dot_captioner_dot_v1_dot_captioner__pb2.EmbedTextsResponse.SerializeToString,
             ),
             'ListTaxonomies': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTaxonomies,
@@ -190,6 +210,33 @@ class CaptionerService:
             '/backdrop.captioner.v1.CaptionerService/ScoreTexts',
             backdrop_dot_captioner_dot_v1_dot_captioner__pb2.ScoreTextsRequest.SerializeToString,
             backdrop_dot_captioner_dot_v1_dot_captioner__pb2.ScoreTextsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmbedTexts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backdrop.captioner.v1.CaptionerService/EmbedTexts',
+            backdrop_dot_captioner_dot_v1_dot_captioner__pb2.EmbedTextsRequest.SerializeToString,
+            backdrop_dot_captioner_dot_v1_dot_captioner__pb2.EmbedTextsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,12 @@ class CaptionerServiceStub:
       INVALID_ARGUMENT     as for ExtractFeatures, or an embedding of the wrong dimension.
       FAILED_PRECONDITION  (MODEL_MISMATCH) the embedding was made by another model than the one that is loaded.
     """
+    EmbedTexts: _grpc.UnaryUnaryMultiCallable[_captioner_pb2.EmbedTextsRequest, _captioner_pb2.EmbedTextsResponse]
+    """EmbedTexts puts texts into the space of `ExtractFeaturesResponse.search_embedding`, where the dot product with a
+    photo's tells how well they fit. For many photos that are stored and searched; for one photo at hand, ScoreTexts.
+
+    Errors: those of every RPC that needs the model.
+    """
     ListTaxonomies: _grpc.UnaryUnaryMultiCallable[_captioner_pb2.ListTaxonomiesRequest, _captioner_pb2.ListTaxonomiesResponse]
     """ListTaxonomies lists what photos can be read against. There are a handful, so the list is not paged."""
 
@@ -92,6 +98,12 @@ class CaptionerServiceAsyncStub(CaptionerServiceStub):
     Errors:
       INVALID_ARGUMENT     as for ExtractFeatures, or an embedding of the wrong dimension.
       FAILED_PRECONDITION  (MODEL_MISMATCH) the embedding was made by another model than the one that is loaded.
+    """
+    EmbedTexts: _aio.UnaryUnaryMultiCallable[_captioner_pb2.EmbedTextsRequest, _captioner_pb2.EmbedTextsResponse]  # type: ignore[assignment]
+    """EmbedTexts puts texts into the space of `ExtractFeaturesResponse.search_embedding`, where the dot product with a
+    photo's tells how well they fit. For many photos that are stored and searched; for one photo at hand, ScoreTexts.
+
+    Errors: those of every RPC that needs the model.
     """
     ListTaxonomies: _aio.UnaryUnaryMultiCallable[_captioner_pb2.ListTaxonomiesRequest, _captioner_pb2.ListTaxonomiesResponse]  # type: ignore[assignment]
     """ListTaxonomies lists what photos can be read against. There are a handful, so the list is not paged."""
@@ -135,6 +147,18 @@ class CaptionerServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           INVALID_ARGUMENT     as for ExtractFeatures, or an embedding of the wrong dimension.
           FAILED_PRECONDITION  (MODEL_MISMATCH) the embedding was made by another model than the one that is loaded.
+        """
+
+    @_abc_1.abstractmethod
+    def EmbedTexts(
+        self,
+        request: _captioner_pb2.EmbedTextsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_captioner_pb2.EmbedTextsResponse, _abc.Awaitable[_captioner_pb2.EmbedTextsResponse]]:
+        """EmbedTexts puts texts into the space of `ExtractFeaturesResponse.search_embedding`, where the dot product with a
+        photo's tells how well they fit. For many photos that are stored and searched; for one photo at hand, ScoreTexts.
+
+        Errors: those of every RPC that needs the model.
         """
 
     @_abc_1.abstractmethod

@@ -22,6 +22,44 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Signal:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SignalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Signal.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SIGNAL_UNSPECIFIED: _Signal.ValueType  # 0
+    SIGNAL_TEXT: _Signal.ValueType  # 1
+    """Its captions and the product's scenes, by meaning."""
+    SIGNAL_IMAGE: _Signal.ValueType  # 2
+    """Its picture and the product's scenes, in the image-text model's space."""
+    SIGNAL_COLOR: _Signal.ValueType  # 3
+    """Its colours and the product's: harmony, and contrast enough to stand out."""
+    SIGNAL_SPACE: _Signal.ValueType  # 4
+    """Calm where the product will stand."""
+    SIGNAL_KEYWORDS: _Signal.ValueType  # 5
+    """The words that its title or keywords and the scenes share."""
+    SIGNAL_PHOTO: _Signal.ValueType  # 6
+    """Its picture and the product's photo, in the image-text model's space: what such products are seen with."""
+
+class Signal(_Signal, metaclass=_SignalEnumTypeWrapper):
+    """What a background is judged by."""
+
+SIGNAL_UNSPECIFIED: Signal.ValueType  # 0
+SIGNAL_TEXT: Signal.ValueType  # 1
+"""Its captions and the product's scenes, by meaning."""
+SIGNAL_IMAGE: Signal.ValueType  # 2
+"""Its picture and the product's scenes, in the image-text model's space."""
+SIGNAL_COLOR: Signal.ValueType  # 3
+"""Its colours and the product's: harmony, and contrast enough to stand out."""
+SIGNAL_SPACE: Signal.ValueType  # 4
+"""Calm where the product will stand."""
+SIGNAL_KEYWORDS: Signal.ValueType  # 5
+"""The words that its title or keywords and the scenes share."""
+SIGNAL_PHOTO: Signal.ValueType  # 6
+"""Its picture and the product's photo, in the image-text model's space: what such products are seen with."""
+Global___Signal: _TypeAlias = Signal  # noqa: Y015
+
 class _Verdict:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -80,7 +118,7 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     OUTCOME_CREATED: _Outcome.ValueType  # 1
     OUTCOME_UPDATED: _Outcome.ValueType  # 2
     OUTCOME_UNCHANGED: _Outcome.ValueType  # 3
-    """Picture, title and keywords are as they were: nothing was done."""
+    """All is as it was: nothing was done."""
     OUTCOME_FAILED: _Outcome.ValueType  # 4
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
@@ -90,7 +128,7 @@ OUTCOME_UNSPECIFIED: Outcome.ValueType  # 0
 OUTCOME_CREATED: Outcome.ValueType  # 1
 OUTCOME_UPDATED: Outcome.ValueType  # 2
 OUTCOME_UNCHANGED: Outcome.ValueType  # 3
-"""Picture, title and keywords are as they were: nothing was done."""
+"""All is as it was: nothing was done."""
 OUTCOME_FAILED: Outcome.ValueType  # 4
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
@@ -103,6 +141,8 @@ class RecommendRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     FILTERS_FIELD_NUMBER: _builtins.int
     LANGUAGE_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """The library to choose from, `libraries/{library}`."""
     image: _builtins.bytes
@@ -115,9 +155,17 @@ class RecommendRequest(_message.Message):
     """BCP 47 tag of the language that captions and scenes are translated into. Empty means `en`: no translation. Which
     backgrounds are found does not depend on it.
     """
+    diversity: _builtins.float
+    """From 0, the best first and nothing else, to 1, as unlike each other as they can be. Backgrounds that look the same are
+    always shown once.
+    """
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
         """Which backgrounds to consider. All must hold. At most 32."""
+
+    @_builtins.property
+    def weights(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalWeight]:
+        """Weights to use instead of the configured ones; signals that are not named here keep theirs. Each signal once."""
 
     def __init__(
         self,
@@ -127,10 +175,12 @@ class RecommendRequest(_message.Message):
         limit: _builtins.int | None = ...,
         filters: _abc.Iterable[Global___Filter] | None = ...,
         language: _builtins.str = ...,
+        diversity: _builtins.float = ...,
+        weights: _abc.Iterable[Global___SignalWeight] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "filters", b"filters", "image", b"image", "language", b"language", "limit", b"limit", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "diversity", b"diversity", "filters", b"filters", "image", b"image", "language", b"language", "limit", b"limit", "parent", b"parent", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
@@ -139,23 +189,54 @@ class RecommendRequest(_message.Message):
 Global___RecommendRequest: _TypeAlias = RecommendRequest  # noqa: Y015
 
 @_typing.final
+class SignalWeight(_message.Message):
+    """How much a signal counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    signal: Global___Signal.ValueType
+    weight: _builtins.float
+    """0 to 1,000; 0 leaves the signal out."""
+    def __init__(
+        self,
+        *,
+        signal: Global___Signal.ValueType = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signal", b"signal", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalWeight: _TypeAlias = SignalWeight  # noqa: Y015
+
+@_typing.final
 class Filter(_message.Message):
-    """Keeps the backgrounds that have one of the values, or those that have none of them."""
+    """Keeps the backgrounds that have one of the values, or whose number lies in the range; with `exclude`, the others."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
     ANY_OF_FIELD_NUMBER: _builtins.int
     EXCLUDE_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """A category that backgrounds are read for, such as `surface`, `mood` or `color`; or `keyword`, the keywords given at
-    import; or `orientation`: `landscape`, `portrait` or `square`.
+    """A category that backgrounds are read for, such as `surface`, `mood` or `color`; an attribute of your own, given at
+    import, such as `season`; `keyword`, the keywords given at import; or `orientation`: `landscape`, `portrait` or
+    `square`. For a range: `width` or `height` in pixels, or `aspect_ratio`, width over height.
     """
     exclude: _builtins.bool
-    """Keep those that have none of the values instead."""
+    """Keep those that have none of the values, or whose number lies elsewhere, instead."""
     @_builtins.property
     def any_of(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """1 to 64 values, compared exactly."""
+        """Up to 64 values, compared exactly."""
+
+    @_builtins.property
+    def range(self) -> Global___Range:
+        """The number's limits."""
 
     def __init__(
         self,
@@ -163,14 +244,46 @@ class Filter(_message.Message):
         key: _builtins.str = ...,
         any_of: _abc.Iterable[_builtins.str] | None = ...,
         exclude: _builtins.bool = ...,
+        range: Global___Range | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["range", b"range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_of", b"any_of", "exclude", b"exclude", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_of", b"any_of", "exclude", b"exclude", "key", b"key", "range", b"range"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Filter: _TypeAlias = Filter  # noqa: Y015
+
+@_typing.final
+class Range(_message.Message):
+    """Numbers from `min` to `max`, both included."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    min: _builtins.float
+    max: _builtins.float
+    def __init__(
+        self,
+        *,
+        min: _builtins.float | None = ...,
+        max: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
+    _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
+    _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
+    _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max) -> _WhichOneofReturnType__max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min) -> _WhichOneofReturnType__min | None: ...
+
+Global___Range: _TypeAlias = Range  # noqa: Y015
 
 @_typing.final
 class RecommendResponse(_message.Message):
@@ -383,8 +496,10 @@ class Recommendation(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MATCHED_SCENE_FIELD_NUMBER: _builtins.int
     MATCHED_CAPTION_FIELD_NUMBER: _builtins.int
+    SIGNALS_FIELD_NUMBER: _builtins.int
+    DUPLICATES_FIELD_NUMBER: _builtins.int
     score: _builtins.float
-    """Similarity of the product's scenes with the background's captions, -1 to 1. Comparable within one response."""
+    """The sum of what its signals contribute, -1 to 1. Comparable within one response."""
     reason: _builtins.str
     """Why it was chosen, in one plain sentence."""
     matched_scene: _builtins.str
@@ -392,6 +507,14 @@ class Recommendation(_message.Message):
     matched_caption: _builtins.str
     @_builtins.property
     def background(self) -> Global___Background: ...
+    @_builtins.property
+    def signals(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalPart]:
+        """What each signal contributed to the score, the most first."""
+
+    @_builtins.property
+    def duplicates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of backgrounds that look the same and rank below this one; they are not recommended beside it."""
+
     def __init__(
         self,
         *,
@@ -400,14 +523,45 @@ class Recommendation(_message.Message):
         reason: _builtins.str = ...,
         matched_scene: _builtins.str = ...,
         matched_caption: _builtins.str = ...,
+        signals: _abc.Iterable[Global___SignalPart] | None = ...,
+        duplicates: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["background", b"background"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "matched_caption", b"matched_caption", "matched_scene", b"matched_scene", "reason", b"reason", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "duplicates", b"duplicates", "matched_caption", b"matched_caption", "matched_scene", b"matched_scene", "reason", b"reason", "score", b"score", "signals", b"signals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Recommendation: _TypeAlias = Recommendation  # noqa: Y015
+
+@_typing.final
+class SignalPart(_message.Message):
+    """What one signal contributed to a recommendation: similarity times weight."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    signal: Global___Signal.ValueType
+    similarity: _builtins.float
+    """-1 to 1; of colours, space and words 0 to 1."""
+    weight: _builtins.float
+    """The signal's share in the sum of all weights, 0 to 1."""
+    def __init__(
+        self,
+        *,
+        signal: Global___Signal.ValueType = ...,
+        similarity: _builtins.float = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signal", b"signal", "similarity", b"similarity", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalPart: _TypeAlias = SignalPart  # noqa: Y015
 
 @_typing.final
 class Degradation(_message.Message):
@@ -418,7 +572,7 @@ class Degradation(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
     """The stage that was degraded: `captions` (written from a template), `grounding` (candidates were not checked
-    against the photo) or `language` (there is no translation).
+    against the photo), `language` (there is no translation) or `signals` (one that counts could not be used).
     """
     reason: _builtins.str
     """Stable reason, such as LLM_UNREACHABLE or GENERATOR_UNAVAILABLE."""
@@ -538,6 +692,9 @@ class Background(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    PALETTE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`libraries/{library}/backgrounds/{background}`."""
     title: _builtins.str
@@ -567,6 +724,16 @@ class Background(_message.Message):
     def degraded(self) -> _containers.RepeatedCompositeFieldContainer[Global___Degradation]:
         """What was done in another way than usual at import; import with `force` to mend it."""
 
+    @_builtins.property
+    def attributes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attribute]:
+        """As given at import."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def palette(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaletteColor]:
+        """The picture's main colours, the largest share first."""
+
     def __init__(
         self,
         *,
@@ -582,14 +749,71 @@ class Background(_message.Message):
         sha256: _builtins.str = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         degraded: _abc.Iterable[Global___Degradation] | None = ...,
+        attributes: _abc.Iterable[Global___Attribute] | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        palette: _abc.Iterable[Global___PaletteColor] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["captions", b"captions", "content_type", b"content_type", "degraded", b"degraded", "features", b"features", "height", b"height", "keywords", b"keywords", "name", b"name", "sha256", b"sha256", "size_bytes", b"size_bytes", "title", b"title", "update_time", b"update_time", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "captions", b"captions", "content_type", b"content_type", "degraded", b"degraded", "expire_time", b"expire_time", "features", b"features", "height", b"height", "keywords", b"keywords", "name", b"name", "palette", b"palette", "sha256", b"sha256", "size_bytes", b"size_bytes", "title", b"title", "update_time", b"update_time", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Background: _TypeAlias = Background  # noqa: Y015
+
+@_typing.final
+class Attribute(_message.Message):
+    """A named list of values of the shop's own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """1 to 63 lower-case letters, digits and underscores, such as `season`."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 64 values of 1 to 200 characters."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attribute: _TypeAlias = Attribute  # noqa: Y015
+
+@_typing.final
+class PaletteColor(_message.Message):
+    """A colour of a picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEX_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    hex: _builtins.str
+    """sRGB, such as `#1f3a5f`."""
+    share: _builtins.float
+    """The part of the picture that it covers, 0 to 1."""
+    def __init__(
+        self,
+        *,
+        hex: _builtins.str = ...,
+        share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hex", b"hex", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaletteColor: _TypeAlias = PaletteColor  # noqa: Y015
 
 @_typing.final
 class Caption(_message.Message):
@@ -622,6 +846,8 @@ class ImportBackgroundsRequest(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     KEYWORDS_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name to store it under, `libraries/{library}/backgrounds/{background}`; ids are 1 to 63 lower-case letters,
     digits and dashes. A background of this name is replaced.
@@ -631,9 +857,19 @@ class ImportBackgroundsRequest(_message.Message):
     title: _builtins.str
     """What the shop knows of it; both help to find it. Title: up to 1,000 characters. Keywords: up to 64, each of 1 to 200."""
     force: _builtins.bool
-    """Import it even if picture, title and keywords are as they were."""
+    """Import it even if nothing changed."""
     @_builtins.property
     def keywords(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def attributes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attribute]:
+        """The shop's own words to filter by, such as `season` or `licence`. Not one of the categories that pictures are read
+        for, nor `keyword`, `orientation`, `width`, `height` or `aspect_ratio`. At most 16, each key once.
+        """
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on it is not recommended any more: the end of its licence. Unset means never."""
+
     def __init__(
         self,
         *,
@@ -642,10 +878,12 @@ class ImportBackgroundsRequest(_message.Message):
         title: _builtins.str = ...,
         keywords: _abc.Iterable[_builtins.str] | None = ...,
         force: _builtins.bool = ...,
+        attributes: _abc.Iterable[Global___Attribute] | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "image", b"image", "keywords", b"keywords", "name", b"name", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "expire_time", b"expire_time", "force", b"force", "image", b"image", "keywords", b"keywords", "name", b"name", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

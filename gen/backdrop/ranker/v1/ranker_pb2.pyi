@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +20,44 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Signal:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SignalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Signal.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SIGNAL_UNSPECIFIED: _Signal.ValueType  # 0
+    SIGNAL_TEXT: _Signal.ValueType  # 1
+    """Its captions and the texts, by meaning."""
+    SIGNAL_IMAGE: _Signal.ValueType  # 2
+    """Its picture and the texts, in the image-text model's space."""
+    SIGNAL_COLOR: _Signal.ValueType  # 3
+    """Its colours and the product's: harmony, and contrast enough to stand out."""
+    SIGNAL_SPACE: _Signal.ValueType  # 4
+    """Calm where the product will stand."""
+    SIGNAL_KEYWORDS: _Signal.ValueType  # 5
+    """The words that people wrote about it and the texts share (BM25)."""
+    SIGNAL_PHOTO: _Signal.ValueType  # 6
+    """Its picture and the product's photo, in the image-text model's space: what such products are seen with."""
+
+class Signal(_Signal, metaclass=_SignalEnumTypeWrapper):
+    """What a background is judged by."""
+
+SIGNAL_UNSPECIFIED: Signal.ValueType  # 0
+SIGNAL_TEXT: Signal.ValueType  # 1
+"""Its captions and the texts, by meaning."""
+SIGNAL_IMAGE: Signal.ValueType  # 2
+"""Its picture and the texts, in the image-text model's space."""
+SIGNAL_COLOR: Signal.ValueType  # 3
+"""Its colours and the product's: harmony, and contrast enough to stand out."""
+SIGNAL_SPACE: Signal.ValueType  # 4
+"""Calm where the product will stand."""
+SIGNAL_KEYWORDS: Signal.ValueType  # 5
+"""The words that people wrote about it and the texts share (BM25)."""
+SIGNAL_PHOTO: Signal.ValueType  # 6
+"""Its picture and the product's photo, in the image-text model's space: what such products are seen with."""
+Global___Signal: _TypeAlias = Signal  # noqa: Y015
 
 @_typing.final
 class Background(_message.Message):
@@ -31,14 +70,28 @@ class Background(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    IMAGE_EMBEDDING_FIELD_NUMBER: _builtins.int
+    PALETTE_FIELD_NUMBER: _builtins.int
+    FREE_SPACE_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`libraries/{library}/backgrounds/{background}`; ids are 1 to 63 lower-case letters, digits and dashes, and begin
     with a letter or digit.
     """
+    width: _builtins.int
+    """The picture's size in pixels, for filters on `width`, `height` and `aspect_ratio`; 0 where it is not known."""
+    height: _builtins.int
+    words: _builtins.str
+    """What people wrote about it, such as title and keywords, for SIGNAL_KEYWORDS. Captions that a program wrote share their
+    common words with every request, so they are left to SIGNAL_TEXT. Up to 10,000 characters.
+    """
     @_builtins.property
     def captions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the background is searched by: each caption is compared on its own, the best one counts. 1 to 32 captions of 1
-        to 1,000 characters.
+        """What the background is searched by: the mean of the similarities of all captions counts. 1 to 32 captions of 1 to
+        1,000 characters.
         """
 
     @_builtins.property
@@ -53,6 +106,24 @@ class Background(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last stored. Set by the ranker."""
 
+    @_builtins.property
+    def image_embedding(self) -> Global___ImageTextEmbedding:
+        """The picture in the image-text model's space. Of one model for all backgrounds of the index. Compared, never given
+        back.
+        """
+
+    @_builtins.property
+    def palette(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaletteColor]:
+        """The picture's main colours. At most 32."""
+
+    @_builtins.property
+    def free_space(self) -> Global___FreeSpace:
+        """Where the picture is calm enough for a product."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on the background must not be shown any more: the end of its licence. Unset means never."""
+
     def __init__(
         self,
         *,
@@ -61,14 +132,106 @@ class Background(_message.Message):
         attributes: _abc.Iterable[Global___Attribute] | None = ...,
         metadata: _struct_pb2.Struct | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        image_embedding: Global___ImageTextEmbedding | None = ...,
+        palette: _abc.Iterable[Global___PaletteColor] | None = ...,
+        free_space: Global___FreeSpace | None = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        words: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "free_space", b"free_space", "image_embedding", b"image_embedding", "metadata", b"metadata", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "captions", b"captions", "metadata", b"metadata", "name", b"name", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "captions", b"captions", "expire_time", b"expire_time", "free_space", b"free_space", "height", b"height", "image_embedding", b"image_embedding", "metadata", b"metadata", "name", b"name", "palette", b"palette", "update_time", b"update_time", "width", b"width", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Background: _TypeAlias = Background  # noqa: Y015
+
+@_typing.final
+class ImageTextEmbedding(_message.Message):
+    """A picture or a text in the space of an image-text model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model that made it; embeddings of two models cannot be compared."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Finite, of any length; the direction counts."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageTextEmbedding: _TypeAlias = ImageTextEmbedding  # noqa: Y015
+
+@_typing.final
+class PaletteColor(_message.Message):
+    """A colour of a picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEX_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    hex: _builtins.str
+    """sRGB, such as `#1f3a5f`."""
+    share: _builtins.float
+    """The part of the picture that it covers, against the sum of all shares."""
+    def __init__(
+        self,
+        *,
+        hex: _builtins.str = ...,
+        share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hex", b"hex", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaletteColor: _TypeAlias = PaletteColor  # noqa: Y015
+
+@_typing.final
+class FreeSpace(_message.Message):
+    """How calm a picture is, place by place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    columns: _builtins.int
+    """The grid's size: 8 by 8."""
+    rows: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Row by row from the top left: 0 is full of detail, 1 is plain."""
+
+    def __init__(
+        self,
+        *,
+        columns: _builtins.int = ...,
+        rows: _builtins.int = ...,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "rows", b"rows", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FreeSpace: _TypeAlias = FreeSpace  # noqa: Y015
 
 @_typing.final
 class Attribute(_message.Message):
@@ -100,20 +263,27 @@ Global___Attribute: _TypeAlias = Attribute  # noqa: Y015
 
 @_typing.final
 class Filter(_message.Message):
-    """Keeps the backgrounds that have one of the values, or those that have none of them. All filters must hold."""
+    """Keeps the backgrounds that have one of the values, or whose number lies in the range; with `exclude`, the others. All
+    filters must hold.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
     ANY_OF_FIELD_NUMBER: _builtins.int
     EXCLUDE_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """The attribute to look at; one that no background has matches nothing."""
+    """The attribute to look at, or, for a range: `width` or `height` in pixels, or `aspect_ratio`, width over height."""
     exclude: _builtins.bool
-    """Keep those that have none of the values instead."""
+    """Keep those that have none of the values, or whose number lies elsewhere, instead."""
     @_builtins.property
     def any_of(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """1 to 64 values, compared exactly."""
+        """Up to 64 values, compared exactly."""
+
+    @_builtins.property
+    def range(self) -> Global___Range:
+        """The number's limits."""
 
     def __init__(
         self,
@@ -121,14 +291,46 @@ class Filter(_message.Message):
         key: _builtins.str = ...,
         any_of: _abc.Iterable[_builtins.str] | None = ...,
         exclude: _builtins.bool = ...,
+        range: Global___Range | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["range", b"range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_of", b"any_of", "exclude", b"exclude", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_of", b"any_of", "exclude", b"exclude", "key", b"key", "range", b"range"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Filter: _TypeAlias = Filter  # noqa: Y015
+
+@_typing.final
+class Range(_message.Message):
+    """Numbers from `min` to `max`, both included."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    min: _builtins.float
+    max: _builtins.float
+    def __init__(
+        self,
+        *,
+        min: _builtins.float | None = ...,
+        max: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
+    _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
+    _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
+    _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max) -> _WhichOneofReturnType__max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min) -> _WhichOneofReturnType__min | None: ...
+
+Global___Range: _TypeAlias = Range  # noqa: Y015
 
 @_typing.final
 class UpsertBackgroundsRequest(_message.Message):
@@ -337,10 +539,15 @@ class RankBackgroundsRequest(_message.Message):
     TEXTS_FIELD_NUMBER: _builtins.int
     FILTERS_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """The library to search, `libraries/{library}`."""
     limit: _builtins.int
     """The most hits to return, 1 to 100."""
+    diversity: _builtins.float
+    """From 0, the best first and nothing else, to 1, as unlike each other as they can be: maximal marginal relevance."""
     @_builtins.property
     def texts(self) -> _containers.RepeatedCompositeFieldContainer[Global___WeightedText]:
         """What to look for. 1 to 32."""
@@ -349,6 +556,14 @@ class RankBackgroundsRequest(_message.Message):
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
         """Which backgrounds to consider. All must hold. At most 32."""
 
+    @_builtins.property
+    def product(self) -> Global___Product:
+        """What the background is for. Signals that it says nothing about are left out, and the response says so."""
+
+    @_builtins.property
+    def weights(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalWeight]:
+        """Weights to use instead of the configured ones; signals that are not named here keep theirs. Each signal once."""
+
     def __init__(
         self,
         *,
@@ -356,14 +571,76 @@ class RankBackgroundsRequest(_message.Message):
         texts: _abc.Iterable[Global___WeightedText] | None = ...,
         filters: _abc.Iterable[Global___Filter] | None = ...,
         limit: _builtins.int = ...,
+        product: Global___Product | None = ...,
+        diversity: _builtins.float = ...,
+        weights: _abc.Iterable[Global___SignalWeight] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filters", b"filters", "limit", b"limit", "parent", b"parent", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["diversity", b"diversity", "filters", b"filters", "limit", b"limit", "parent", b"parent", "product", b"product", "texts", b"texts", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RankBackgroundsRequest: _TypeAlias = RankBackgroundsRequest  # noqa: Y015
+
+@_typing.final
+class Product(_message.Message):
+    """A product as far as its looks count."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PALETTE_FIELD_NUMBER: _builtins.int
+    ASPECT_RATIO_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
+    aspect_ratio: _builtins.float
+    """Its width over its height; 0 where that is not known."""
+    @_builtins.property
+    def palette(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaletteColor]:
+        """Its main colours, without the photo's background. At most 32."""
+
+    @_builtins.property
+    def embedding(self) -> Global___ImageTextEmbedding:
+        """Its photo in the image-text model's space."""
+
+    def __init__(
+        self,
+        *,
+        palette: _abc.Iterable[Global___PaletteColor] | None = ...,
+        aspect_ratio: _builtins.float = ...,
+        embedding: Global___ImageTextEmbedding | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aspect_ratio", b"aspect_ratio", "embedding", b"embedding", "palette", b"palette"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Product: _TypeAlias = Product  # noqa: Y015
+
+@_typing.final
+class SignalWeight(_message.Message):
+    """How much a signal counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    signal: Global___Signal.ValueType
+    weight: _builtins.float
+    """0 to 1,000; 0 leaves the signal out."""
+    def __init__(
+        self,
+        *,
+        signal: Global___Signal.ValueType = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signal", b"signal", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalWeight: _TypeAlias = SignalWeight  # noqa: Y015
 
 @_typing.final
 class WeightedText(_message.Message):
@@ -371,19 +648,25 @@ class WeightedText(_message.Message):
 
     TEXT_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """1 to 1,000 characters."""
     weight: _builtins.float
     """The text's share in the score, over the sum of all weights. Above 0, up to 1,000."""
+    @_builtins.property
+    def embedding(self) -> Global___ImageTextEmbedding:
+        """The text in the image-text model's space, to be compared with pictures."""
+
     def __init__(
         self,
         *,
         text: _builtins.str = ...,
         weight: _builtins.float = ...,
+        embedding: Global___ImageTextEmbedding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "text", b"text", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -395,25 +678,56 @@ class RankBackgroundsResponse(_message.Message):
 
     HITS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    UNUSED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The sentence-embedding model that compared."""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
-        """The best first."""
+        """The best first; with `diversity`, in the order in which they were chosen."""
+
+    @_builtins.property
+    def unused(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnusedSignal]:
+        """Signals that have a weight but could not be used."""
 
     def __init__(
         self,
         *,
         hits: _abc.Iterable[Global___Hit] | None = ...,
         model: _builtins.str = ...,
+        unused: _abc.Iterable[Global___UnusedSignal] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "model", b"model", "unused", b"unused"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RankBackgroundsResponse: _TypeAlias = RankBackgroundsResponse  # noqa: Y015
+
+@_typing.final
+class UnusedSignal(_message.Message):
+    """A signal that took no part."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    signal: Global___Signal.ValueType
+    reason: _builtins.str
+    """Why, in a sentence."""
+    def __init__(
+        self,
+        *,
+        signal: Global___Signal.ValueType = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "signal", b"signal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnusedSignal: _TypeAlias = UnusedSignal  # noqa: Y015
 
 @_typing.final
 class Hit(_message.Message):
@@ -424,16 +738,26 @@ class Hit(_message.Message):
     MATCHED_TEXT_FIELD_NUMBER: _builtins.int
     MATCHED_CAPTION_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
+    SIGNALS_FIELD_NUMBER: _builtins.int
+    DUPLICATES_FIELD_NUMBER: _builtins.int
     score: _builtins.float
-    """The weighted mean, over the texts, of each text's cosine with its best caption. -1 to 1."""
+    """The sum of the signals' contributions."""
     matched_text: _builtins.str
-    """The pair of text and caption that contributed most."""
+    """The text that is nearest to the captions, and the captions as one text."""
     matched_caption: _builtins.str
     @_builtins.property
     def background(self) -> Global___Background: ...
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScorePart]:
         """One for each text of the request, in its order."""
+
+    @_builtins.property
+    def signals(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalPart]:
+        """What each signal contributed, the most first."""
+
+    @_builtins.property
+    def duplicates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Backgrounds that look the same and rank below this one; they are no hits of their own."""
 
     def __init__(
         self,
@@ -443,10 +767,12 @@ class Hit(_message.Message):
         matched_text: _builtins.str = ...,
         matched_caption: _builtins.str = ...,
         parts: _abc.Iterable[Global___ScorePart] | None = ...,
+        signals: _abc.Iterable[Global___SignalPart] | None = ...,
+        duplicates: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["background", b"background"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "matched_caption", b"matched_caption", "matched_text", b"matched_text", "parts", b"parts", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "duplicates", b"duplicates", "matched_caption", b"matched_caption", "matched_text", b"matched_text", "parts", b"parts", "score", b"score", "signals", b"signals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -454,7 +780,7 @@ Global___Hit: _TypeAlias = Hit  # noqa: Y015
 
 @_typing.final
 class ScorePart(_message.Message):
-    """What one text contributed to a hit."""
+    """What one text contributed to the text signal of a hit."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -462,9 +788,9 @@ class ScorePart(_message.Message):
     SIMILARITY_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     caption: _builtins.str
-    """The caption of this background that is nearest to the text."""
+    """The captions as one text."""
     similarity: _builtins.float
-    """Their cosine, -1 to 1."""
+    """The mean of the captions' cosines with the text, -1 to 1."""
     weight: _builtins.float
     """The text's weight over the sum of all weights, 0 to 1."""
     def __init__(
@@ -481,3 +807,32 @@ class ScorePart(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScorePart: _TypeAlias = ScorePart  # noqa: Y015
+
+@_typing.final
+class SignalPart(_message.Message):
+    """What one signal contributed to a hit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    signal: Global___Signal.ValueType
+    similarity: _builtins.float
+    """-1 to 1; of colours, space and words 0 to 1."""
+    weight: _builtins.float
+    """The signal's weight over the sum of the weights of all signals that were used, 0 to 1."""
+    def __init__(
+        self,
+        *,
+        signal: Global___Signal.ValueType = ...,
+        similarity: _builtins.float = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signal", b"signal", "similarity", b"similarity", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalPart: _TypeAlias = SignalPart  # noqa: Y015

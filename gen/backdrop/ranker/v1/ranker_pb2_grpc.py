@@ -26,7 +26,11 @@ if _version_not_supported:
 
 
 class RankerServiceStub:
-    """RankerService keeps the captions of each library's backgrounds and finds those nearest to a text.
+    """RankerService keeps what is known of each library's backgrounds and finds those that suit a product.
+
+    Several signals make one order: how near the background's captions are to the texts, how near its picture is to them in
+    the image-text model's space, how its colours go with the product's, how calm it is where the product will stand, and
+    which words both share. The score is their weighted sum, and each hit tells its parts.
 
     Libraries are tenants: no call reads two of them. A library exists while it holds a background.
     """
@@ -65,7 +69,11 @@ class RankerServiceStub:
 
 
 class RankerServiceServicer:
-    """RankerService keeps the captions of each library's backgrounds and finds those nearest to a text.
+    """RankerService keeps what is known of each library's backgrounds and finds those that suit a product.
+
+    Several signals make one order: how near the background's captions are to the texts, how near its picture is to them in
+    the image-text model's space, how its colours go with the product's, how calm it is where the product will stand, and
+    which words both share. The score is their weighted sum, and each hit tells its parts.
 
     Libraries are tenants: no call reads two of them. A library exists while it holds a background.
     """
@@ -104,9 +112,11 @@ class RankerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RankBackgrounds(self, request, context):
-        """RankBackgrounds orders a library's backgrounds by the similarity of their captions to the texts.
+        """RankBackgrounds finds the backgrounds of a library that suit the texts and the product best.
 
-        Errors: NOT_FOUND (LIBRARY_NOT_FOUND).
+        Errors:
+        NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds no background.
+        INVALID_ARGUMENT  a filter names an attribute that no background of the library has.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,7 +159,11 @@ def add_RankerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RankerService:
-    """RankerService keeps the captions of each library's backgrounds and finds those nearest to a text.
+    """RankerService keeps what is known of each library's backgrounds and finds those that suit a product.
+
+    Several signals make one order: how near the background's captions are to the texts, how near its picture is to them in
+    the image-text model's space, how its colours go with the product's, how calm it is where the product will stand, and
+    which words both share. The score is their weighted sum, and each hit tells its parts.
 
     Libraries are tenants: no call reads two of them. A library exists while it holds a background.
     """

@@ -27,7 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RankerServiceStub:
-    """RankerService keeps the captions of each library's backgrounds and finds those nearest to a text.
+    """RankerService keeps what is known of each library's backgrounds and finds those that suit a product.
+
+    Several signals make one order: how near the background's captions are to the texts, how near its picture is to them in
+    the image-text model's space, how its colours go with the product's, how calm it is where the product will stand, and
+    which words both share. The score is their weighted sum, and each hit tells its parts.
 
     Libraries are tenants: no call reads two of them. A library exists while it holds a background.
     """
@@ -52,14 +56,20 @@ class RankerServiceStub:
     DeleteBackground: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.DeleteBackgroundRequest, _ranker_pb2.DeleteBackgroundResponse]
     """DeleteBackground forgets a background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
     RankBackgrounds: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.RankBackgroundsRequest, _ranker_pb2.RankBackgroundsResponse]
-    """RankBackgrounds orders a library's backgrounds by the similarity of their captions to the texts.
+    """RankBackgrounds finds the backgrounds of a library that suit the texts and the product best.
 
-    Errors: NOT_FOUND (LIBRARY_NOT_FOUND).
+    Errors:
+      NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds no background.
+      INVALID_ARGUMENT  a filter names an attribute that no background of the library has.
     """
 
 @_typing.type_check_only
 class RankerServiceAsyncStub(RankerServiceStub):
-    """RankerService keeps the captions of each library's backgrounds and finds those nearest to a text.
+    """RankerService keeps what is known of each library's backgrounds and finds those that suit a product.
+
+    Several signals make one order: how near the background's captions are to the texts, how near its picture is to them in
+    the image-text model's space, how its colours go with the product's, how calm it is where the product will stand, and
+    which words both share. The score is their weighted sum, and each hit tells its parts.
 
     Libraries are tenants: no call reads two of them. A library exists while it holds a background.
     """
@@ -81,13 +91,19 @@ class RankerServiceAsyncStub(RankerServiceStub):
     DeleteBackground: _aio.UnaryUnaryMultiCallable[_ranker_pb2.DeleteBackgroundRequest, _ranker_pb2.DeleteBackgroundResponse]  # type: ignore[assignment]
     """DeleteBackground forgets a background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
     RankBackgrounds: _aio.UnaryUnaryMultiCallable[_ranker_pb2.RankBackgroundsRequest, _ranker_pb2.RankBackgroundsResponse]  # type: ignore[assignment]
-    """RankBackgrounds orders a library's backgrounds by the similarity of their captions to the texts.
+    """RankBackgrounds finds the backgrounds of a library that suit the texts and the product best.
 
-    Errors: NOT_FOUND (LIBRARY_NOT_FOUND).
+    Errors:
+      NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds no background.
+      INVALID_ARGUMENT  a filter names an attribute that no background of the library has.
     """
 
 class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """RankerService keeps the captions of each library's backgrounds and finds those nearest to a text.
+    """RankerService keeps what is known of each library's backgrounds and finds those that suit a product.
+
+    Several signals make one order: how near the background's captions are to the texts, how near its picture is to them in
+    the image-text model's space, how its colours go with the product's, how calm it is where the product will stand, and
+    which words both share. The score is their weighted sum, and each hit tells its parts.
 
     Libraries are tenants: no call reads two of them. A library exists while it holds a background.
     """
@@ -137,9 +153,11 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ranker_pb2.RankBackgroundsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ranker_pb2.RankBackgroundsResponse, _abc.Awaitable[_ranker_pb2.RankBackgroundsResponse]]:
-        """RankBackgrounds orders a library's backgrounds by the similarity of their captions to the texts.
+        """RankBackgrounds finds the backgrounds of a library that suit the texts and the product best.
 
-        Errors: NOT_FOUND (LIBRARY_NOT_FOUND).
+        Errors:
+          NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds no background.
+          INVALID_ARGUMENT  a filter names an attribute that no background of the library has.
         """
 
 def add_RankerServiceServicer_to_server(servicer: RankerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
