@@ -4,6 +4,7 @@ Domain code raises these; `chassis.interceptors` turns them into a `google.rpc.S
 they apply, `BadRequest` and `RetryInfo`. A service subclasses them to give an error a reason of its own.
 """
 
+import copyreg
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,10 @@ class BackdropError(Exception):
         self.violations = tuple(violations)
         self.retry_after_s = retry_after_s
         self.metadata = dict(metadata or {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A subclass may make its message itself; what travels between processes is what was made.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class InvalidArgument(BackdropError):

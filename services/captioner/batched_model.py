@@ -25,7 +25,10 @@ REMEMBERED_LABEL_BYTES = 64 * 1024 * 1024
 class Encoder(Protocol):
     """A model that encodes one batch after another; `model_worker.ModelWorker` is one."""
 
-    card: ModelCard
+    @property
+    def card(self) -> ModelCard:
+        """Of the model."""
+        ...
 
     async def encode_images(self, images: Sequence[Pixels]) -> Sequence[Embedding]:
         """A unit row for each image."""

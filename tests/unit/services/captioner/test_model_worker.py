@@ -1,8 +1,7 @@
-"""The model's process: it dies in every way that there is, and another one answers."""
+"""The model's process: what it tells when the model fails, hangs, ends or cannot be loaded."""
 
 import asyncio
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from services.captioner.config import CaptionerConfig
@@ -18,7 +16,7 @@ from services.captioner.errors import DeviceLost, ModelFailed, ModelNotLoaded, M
 from services.captioner.image_input import Pixels
 from services.captioner.image_text_model import Embeddings, ImageTextModel
 from services.captioner.model_worker import LoadModel, ModelWorker
-from tests.unit.services.captioner.fakes import ColorModel, load_color_model, model_process, model_processes
+from tests.unit.services.captioner.fakes import ColorModel, load_color_model, model_process
 
 RED = np.full((4, 4, 3), (255, 0, 0), dtype=np.uint8)
 GUARD_S = 60
@@ -57,15 +55,6 @@ def load_nothing(config: CaptionerConfig) -> ImageTextModel:
 
 def load_and_die(config: CaptionerConfig) -> ImageTextModel:
     sys.exit(3)
-
-
-def load_once(config: CaptionerConfig) -> ImageTextModel:
-    """Works the first time that it is called for a cache folder."""
-    mark = config.cache_dir / "loaded"
-    if mark.exists():
-        raise ModelNotLoaded("The weights have gone.")
-    mark.touch()
-    return ColorModel()
 
 
 @pytest.fixture
@@ -122,20 +111,6 @@ async def test_a_model_that_ends_is_started_again_and_health_says_so_meanwhile(
     assert caught.value.retry_after_s
 
 
-async def test_a_model_that_is_killed_fails_what_it_worked_on_and_nothing_after(
-    tmp_path: Path, status_changed: asyncio.Event
-) -> None:
-    async with worker_with(load_fragile_model, tmp_path, status_changed) as worker:
-        working = [asyncio.ensure_future(worker.encode_texts([text])) for text in ("hang", "red")]
-        await asyncio.sleep(0.2)
-        model_process().send_signal(signal.SIGKILL)
-        outcomes = await asyncio.wait_for(asyncio.gather(*working, return_exceptions=True), GUARD_S)
-        await until_ready(worker, status_changed)
-        assert len(await worker.encode_texts(["red"])) == 1
-
-    assert all(isinstance(each, ModelRestarting) for each in outcomes)
-
-
 async def test_a_model_that_hangs_is_ended_and_started_again(tmp_path: Path, status_changed: asyncio.Event) -> None:
     async with worker_with(load_fragile_model, tmp_path, status_changed, model_timeout_s=0.5) as worker:
         with pytest.raises(ModelRestarting):
@@ -166,59 +141,3 @@ async def test_a_model_that_cannot_be_loaded_stops_the_start(
     with pytest.raises(ModelNotLoaded, match=says):
         async with worker_with(load, tmp_path, status_changed):
             pass
-
-
-async def test_a_model_that_cannot_be_loaded_again_leaves_health_saying_so(
-    tmp_path: Path, status_changed: asyncio.Event
-) -> None:
-    async with worker_with(load_once, tmp_path, status_changed) as worker:
-        model_process().kill()
-        await asyncio.sleep(2)
-        with pytest.raises(ModelRestarting):
-            await worker.check()
-        (tmp_path / "loaded").unlink()
-        await until_ready(worker, status_changed)
-
-
-async def test_the_model_stays_while_the_server_drains(tmp_path: Path, status_changed: asyncio.Event) -> None:
-    async with worker_with(load_color_model, tmp_path, status_changed) as worker:
-        for each in (signal.SIGTERM, signal.SIGINT):
-            model_process().send_signal(each)
-        assert len(await worker.encode_texts(["red"])) == 1
-
-
-def test_a_model_does_not_outlive_its_server(tmp_path: Path) -> None:
-    server = psutil.Popen([sys.executable, "-c", ORPHANING, str(tmp_path)], cwd=Path(__file__).parents[4])
-    try:
-        model = wait_for_model(server)
-        server.kill()
-        server.wait()
-        model.wait(timeout=GUARD_S)
-    finally:
-        if server.poll() is None:
-            server.kill()
-            server.wait()
-
-
-ORPHANING = """
-import asyncio, pathlib, sys
-from services.captioner.config import CaptionerConfig
-from services.captioner.model_worker import ModelWorker
-from tests.unit.services.captioner.fakes import load_color_model
-
-async def serve():
-    async with ModelWorker(CaptionerConfig(cache_dir=pathlib.Path(sys.argv[1])), load_color_model, asyncio.Event()):
-        await asyncio.sleep(60)
-
-if __name__ == "__main__":
-    asyncio.run(serve())
-"""
-
-
-def wait_for_model(server: psutil.Popen) -> psutil.Process:
-    give_up_at = time.monotonic() + GUARD_S
-    while time.monotonic() < give_up_at:
-        if processes := model_processes(server):
-            return processes[0]
-        time.sleep(0.05)
-    raise TimeoutError("the model's process did not start")

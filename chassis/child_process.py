@@ -1,0 +1,370 @@
+"""An object in a process of its own, which is started again when it ends.
+
+Native code can take its process down, by running out of memory or by a fault, and can hold the interpreter's lock for
+as long as it works. So what runs much of it gets a process to itself, and the server stays up, goes on answering, and
+says so while another one is started.
+"""
+
+import asyncio
+import itertools
+import pickle
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import structlog
+
+from chassis import logs
+from chassis.config import Config, ServerConfig
+from chassis.errors import BackdropError
+
+log = structlog.get_logger(__name__)
+
+Request = tuple[int, str, tuple[Any, ...]]
+"""Its number, a method, and the arguments."""
+
+# A process that ends as soon as it is ready is not started again in a tight loop.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 30.0
+_STOP_S = 5.0
+_MAX_BATCH = 256
+_PARENT_GONE = (BrokenPipeError, ConnectionResetError)
+
+
+class Hosted(Protocol):
+    """What lives in the child: any object, of which one method at a time is called.
+
+    Where methods are named as `committed`, it has a method `commit` too, without arguments.
+    """
+
+    @property
+    def card(self) -> Any:
+        """What the parent needs to know of it: plain values, the same ones for each process that is started."""
+        ...
+
+
+class ChildProcess:
+    """Calls an object that lives in a process of its own, and keeps such a process running.
+
+    Requests that arrive while the child works are taken together, and run in their order. Those of methods in
+    `committed` are answered after one `commit()` for all of them, as databases do it (DeWitt et al. 1984,
+    "Implementation techniques for main memory database systems"); if it fails, each gets its error.
+
+    Args:
+        open_hosted: opens the object; entered in the child, and left there when the parent dismisses it. A function of
+            a module, since it is pickled by its name.
+        config: given to `open_hosted`; it also tells how the child logs.
+        service: the service's name in the child's logs.
+        name: of the process.
+        restarting: makes the error of calls while there is no process.
+        not_started: makes the error of a process that ends while it starts, from how it ended.
+        failed: makes the error for an exception that a method should not raise; its trace goes to the child's log.
+        status_changed: set when the process ends and when it is ready again.
+        timeout_s: a call that takes longer has its process killed; None lets calls take any time.
+        fatal: exceptions that end the child.
+        committed: the methods that are answered after a commit.
+        restart: whether another process is started when one ends.
+
+    Attributes:
+        card: of the hosted object.
+    """
+
+    card: Any
+
+    def __init__(
+        self,
+        open_hosted: Callable[[Config], AbstractContextManager[Hosted]],
+        config: Config,
+        *,
+        service: str,
+        name: str,
+        restarting: Callable[[], BackdropError],
+        not_started: Callable[[str], BackdropError],
+        failed: Callable[[], BackdropError],
+        status_changed: asyncio.Event | None = None,
+        timeout_s: float | None = None,
+        fatal: tuple[type[BaseException], ...] = (),
+        committed: frozenset[str] = frozenset(),
+        restart: bool = True,
+    ) -> None:
+        self._child = _Child(open_hosted, config, service, failed(), fatal, committed)
+        self._name = name
+        self._restarting = restarting
+        self._not_started = not_started
+        self._status_changed = status_changed or asyncio.Event()
+        self._timeout_s = timeout_s
+        self._restart = restart
+        self._ready = False
+        self._numbers = itertools.count()
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._sender = ThreadPoolExecutor(1, thread_name_prefix=f"to {name}")
+        self._receiver = ThreadPoolExecutor(1, thread_name_prefix=f"from {name}")
+
+    async def __aenter__(self) -> Self:
+        """Starts the process and waits until the object is open.
+
+        Raises:
+            BackdropError: the object cannot be opened, with what is wrong; or the process ended while it started.
+        """
+        self._loop = asyncio.get_running_loop()
+        await self._spawn()
+        try:
+            await self._get_ready()
+        except BaseException:
+            await self._stop()
+            raise
+        self._keeper = asyncio.create_task(self._keep_running(), name=f"{self._name} keeper")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._keeper.cancel()
+        await asyncio.gather(self._keeper, return_exceptions=True)
+        await self._stop()
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """What the hosted object's method of that name returns for the arguments.
+
+        Raises:
+            BackdropError: the method's own; or there is no process, it ended meanwhile, or the method failed.
+        """
+        if not self._ready:
+            raise self._restarting()
+        number = next(self._numbers)
+        answer = self._answers[number] = self._loop.create_future()
+        try:
+            # Where nothing can be sent, the process has ended, and the keeper settles the answer.
+            with suppress(OSError):
+                await self._loop.run_in_executor(self._sender, _send, self._connection, (number, method, arguments))
+            return await asyncio.wait_for(answer, self._timeout_s)
+        except TimeoutError as error:
+            log.error("process_hangs", process=self._name, method=method, timeout_s=self._timeout_s)
+            # Its end makes the keeper start another one.
+            self._process.kill()
+            self._set_ready(False)
+            raise self._restarting() from error
+        finally:
+            self._answers.pop(number, None)
+
+    async def check(self) -> None:
+        """Raises while there is no process to call."""
+        if self._restart and self._keeper.done():
+            raise RuntimeError(f"nothing starts the process of the {self._name} again")
+        if not self._ready:
+            raise self._restarting()
+
+    async def _spawn(self) -> None:
+        self._process, self._connection = await self._loop.run_in_executor(self._sender, self._start_process)
+
+    def _start_process(self) -> tuple[SpawnProcess, Connection]:
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        # Without a copy of theirs here, their end shows as the end of the stream.
+        with theirs:
+            process = context.Process(target=self._child.live, args=(theirs,), name=self._name, daemon=True)
+            process.start()
+        return process, ours
+
+    async def _get_ready(self) -> None:
+        try:
+            first = await self._loop.run_in_executor(self._receiver, self._connection.recv)
+        except (EOFError, OSError) as error:
+            raise self._not_started(await self._end()) from error
+        if isinstance(first, BackdropError):
+            raise first
+        if first != getattr(self, "card", first):
+            how = (
+                f"dismissed since it opened another thing than the first one did: start the {self._child.service} anew"
+            )
+            raise self._not_started(how)
+        self.card = first
+        self._receiving = self._loop.run_in_executor(self._receiver, self._receive, self._connection)
+        self._set_ready(True)
+
+    async def _keep_running(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            started = self._loop.time()
+            if self._ready:
+                await self._answer_until_end()
+            if not self._restart:
+                return
+            lasted_long = self._loop.time() - started > _LONGEST_PAUSE_S
+            pause_s = _FIRST_PAUSE_S if lasted_long else min(2 * pause_s, _LONGEST_PAUSE_S)
+            await asyncio.sleep(pause_s)
+            await self._start_again()
+
+    async def _answer_until_end(self) -> None:
+        # What is under way is still answered when the keeper is cancelled.
+        await asyncio.shield(self._receiving)
+        self._set_ready(False)
+        log.error("process_ended", process=self._name, how=await self._end(), pid=self._process.pid)
+
+    async def _start_again(self) -> None:
+        try:
+            await self._spawn()
+            await self._get_ready()
+            log.info("process_restarted", process=self._name, pid=self._process.pid)
+        except (BackdropError, OSError) as error:
+            log.error("process_restart_failed", process=self._name, error=str(error))
+            await self._end()
+
+    def _receive(self, connection: Connection) -> None:
+        """Hands answers to those who wait for them, until the process ends."""
+        while True:
+            try:
+                number, answer = connection.recv()
+            except (EOFError, OSError):
+                return
+            except Exception:
+                # Nobody knows whose answer it was, so all who wait must hear of it.
+                log.exception("answer_unreadable", process=self._name)
+                self._process.kill()
+                return
+            self._loop.call_soon_threadsafe(self._settle, number, answer)
+
+    def _settle(self, number: int, answer: object) -> None:
+        waiting = self._answers.pop(number, None)
+        if waiting is None or waiting.done():
+            return
+        if isinstance(answer, BaseException):
+            waiting.set_exception(answer)
+        else:
+            waiting.set_result(answer)
+
+    def _set_ready(self, ready: bool) -> None:
+        self._ready = ready
+        if not ready:
+            for number in list(self._answers):
+                self._settle(number, self._restarting())
+        self._status_changed.set()
+
+    async def _end(self) -> str:
+        """Ends the process, unless it has ended by itself, and tells how it ended."""
+        # Not while the thread that sends uses it.
+        await self._loop.run_in_executor(self._sender, self._connection.close)
+        await asyncio.to_thread(_join_or_kill, self._process)
+        code = self._process.exitcode
+        return f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit status {code}"
+
+    async def _stop(self) -> None:
+        self._ready = False
+        self._sender.submit(_dismiss, self._connection)
+        await asyncio.to_thread(_join_or_kill, self._process)
+        # The thread that receives ends with the process.
+        await asyncio.to_thread(self._receiver.shutdown)
+        await asyncio.to_thread(self._sender.shutdown, cancel_futures=True)
+        self._set_ready(False)
+        self._connection.close()
+        self._process.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """The child's side: what `ChildProcess` was told."""
+
+    open_hosted: Callable[[Any], AbstractContextManager[Hosted]]
+    config: ServerConfig
+    service: str
+    failed: BackdropError
+    fatal: tuple[type[BaseException], ...]
+    committed: frozenset[str]
+
+    def live(self, connection: Connection) -> None:
+        """The life of the process: it ends when the parent dismisses it, or has gone."""
+        # The server drains at these signals, and needs the child meanwhile.
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        logs.configure(self.service, self.config.log_level, self.config.log_format)
+        with ExitStack() as stack:
+            try:
+                hosted = stack.enter_context(self.open_hosted(self.config))
+            except BackdropError as error:
+                with suppress(*_PARENT_GONE):
+                    connection.send(error)
+                return
+            with suppress(*_PARENT_GONE):
+                self._serve(connection, hosted)
+
+    def _serve(self, connection: Connection, hosted: Hosted) -> None:
+        connection.send(hosted.card)
+        dismissed = False
+        while not dismissed:
+            requests, dismissed = _arrived(connection)
+            self._answer_all(connection, hosted, requests)
+
+    def _answer_all(self, connection: Connection, hosted: Hosted, requests: list[Request]) -> None:
+        held: list[tuple[int, object]] = []
+        for number, method, arguments in requests:
+            answer = self._run(hosted, method, arguments)
+            if method in self.committed:
+                held.append((number, answer))
+            else:
+                self._reply(connection, number, answer)
+        if not held:
+            return
+        outcome = self._run(hosted, "commit", ())
+        for number, answer in held:
+            self._reply(connection, number, outcome if isinstance(outcome, BackdropError) else answer)
+
+    def _run(self, hosted: Hosted, method: str, arguments: tuple[Any, ...]) -> object:
+        """What the method returns, or the error that answers for it."""
+        try:
+            return getattr(hosted, method)(*arguments)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except self.fatal:
+            raise
+        except BackdropError as error:
+            return error
+        except BaseException:
+            # A panic of Rust code is no `Exception`.
+            log.exception("method_failed", method=method)
+            return self.failed
+
+    def _reply(self, connection: Connection, number: int, answer: object) -> None:
+        try:
+            _send(connection, (number, answer))
+        except _PARENT_GONE:
+            raise
+        except Exception:
+            log.exception("answer_not_sent")
+            _send(connection, (number, self.failed))
+
+
+def _arrived(connection: Connection) -> tuple[list[Request], bool]:
+    """All requests that have come, waiting for the first, and whether they are the last ones."""
+    requests: list[Request] = []
+    while not requests or (len(requests) < _MAX_BATCH and connection.poll()):
+        try:
+            request = connection.recv()
+        except (EOFError, ConnectionResetError):
+            return requests, True
+        if request is None:
+            return requests, True
+        requests.append(request)
+    return requests, False
+
+
+def _send(connection: Connection, message: object) -> None:
+    # Protocol 5 copies arrays once less than the default one.
+    connection.send_bytes(pickle.dumps(message, protocol=5))
+
+
+def _dismiss(connection: Connection) -> None:
+    with suppress(OSError):
+        connection.send(None)
+
+
+def _join_or_kill(process: SpawnProcess) -> None:
+    process.join(_STOP_S)
+    # Nothing happens to a process that has ended.
+    process.kill()
+    process.join()
