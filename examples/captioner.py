@@ -1,4 +1,4 @@
-"""ListTaxonomies, ExtractFeatures, ScoreTexts: what a photo shows, by own labels too, and how well a text fits it."""
+"""All of the captioner's RPCs: what a photo shows, by own labels too, and which texts fit it."""
 
 from pathlib import Path
 
@@ -24,3 +24,9 @@ with grpc.insecure_channel(CAPTIONER) as channel:
     texts = ["a coffee mug", "a garden chair"]
     scored = stub.ScoreTexts(pb.ScoreTextsRequest(embedding=seen.embedding, texts=texts))
     print(dict(zip(texts, scored.scores, strict=True)))
+
+    # For a vector store: photos by their `search_embedding`, and texts to search them by.
+    embedded = stub.EmbedTexts(pb.EmbedTextsRequest(texts=texts))
+    print(
+        f"{len(embedded.embeddings[0].values)} values a text, as many as a photo's {len(seen.search_embedding.values)}"
+    )

@@ -48,6 +48,7 @@ class Conse:
         self.card = ModelCard(
             name="conse-efficientnet-lite2-minilm-l6-v2",
             dimension=class_embeddings.shape[1] + 1,
+            text_dimension=class_embeddings.shape[1],
             logit_scale=20.0,
             logit_bias=0.0,
             # Images are made of bare names.

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
 import numpy as np
@@ -24,6 +24,8 @@ from services.captioner.category_readers import (
 from services.captioner.choice import ChosenLabel, choose_labels
 from services.captioner.embedding_cache import EmbeddingCache
 from services.captioner.errors import ModelMismatch
+from services.captioner.foreground import shrink
+from services.captioner.free_space import FreeSpace, measure_free_space
 from services.captioner.image_decoding import Limits
 from services.captioner.image_text_model import Embedding
 from services.captioner.label_embeddings import LabelEmbeddings, LabelTexts
@@ -72,6 +74,8 @@ class PhotoFeatures:
         photo: as the model saw it.
         features: one for each category, in the taxonomy's order, then those that the request brought along.
         embedding: of the photo.
+        search_embedding: of the photo among others: the part of it that texts can reach, of shape (text dimension,).
+        free_space: of the whole photo.
         palette: the product's main colours, or else the photo's.
         took: what the model took.
     """
@@ -79,6 +83,8 @@ class PhotoFeatures:
     photo: PreparedPhoto
     features: tuple[Feature, ...]
     embedding: Embedding
+    search_embedding: Embedding
+    free_space: FreeSpace
     palette: tuple[PaletteColor, ...]
     took: Embedded
 
@@ -105,6 +111,7 @@ class _Pixels:
     clusters: Clusters
     photometry: Photometry
     palette: tuple[PaletteColor, ...]
+    free_space: FreeSpace
 
 
 class PhotoReader:
@@ -191,7 +198,15 @@ class PhotoReader:
             observation = Observation(embedding, pixels.clusters, pixels.photometry)
             readers = [*(self.readers[taxonomy_name] if taxonomy else ()), *own]
             features = await self._in_thread(_read_categories, readers, observation)
-            return PhotoFeatures(photo, features, embedding, pixels.palette, embedded)
+            return PhotoFeatures(
+                photo=photo,
+                features=features,
+                embedding=embedding,
+                search_embedding=_scale_to_unit(embedding[: self.card.text_dimension]),
+                free_space=pixels.free_space,
+                palette=pixels.palette,
+                took=embedded,
+            )
 
     async def score(self, photo: Embedding | bytes, texts: Sequence[str], deadline: float | None = None) -> TextScores:
         """Scores texts by how well they fit a photo.
@@ -214,6 +229,21 @@ class PhotoReader:
             of_photo = await self._model.embed_images(prepared.views, deadline)
             of_texts = await self._model.embed_texts(texts, deadline)
             return TextScores(_cosines(of_texts, _mean_direction(of_photo)), of_photo, prepared.decode_s)
+
+    async def embed_texts(self, texts: Sequence[str], deadline: float | None = None) -> Embedded:
+        """Embeds texts where photos' search embeddings are.
+
+        Args:
+            texts: to embed.
+            deadline: on the event loop's clock.
+
+        Raises:
+            QueueFull: too many requests are pending.
+            BackdropError: as `Batcher.submit` does.
+        """
+        with self._admission.admit():
+            embedded = await self._model.embed_texts(texts, deadline)
+            return replace(embedded, rows=embedded.rows[:, : self.card.text_dimension])
 
     async def check(self) -> None:
         """Raises when photos and texts no longer reach the model."""
@@ -266,7 +296,12 @@ class PhotoReader:
     def _read_pixels(self, photo: PreparedPhoto) -> _Pixels:
         pixels = photo.main_pixels()
         clusters = find_clusters(pixels)
-        return _Pixels(clusters, measure(to_lab(pixels)), tuple(name_palette(clusters, self._color_namer)))
+        return _Pixels(
+            clusters,
+            measure(to_lab(pixels)),
+            tuple(name_palette(clusters, self._color_namer)),
+            measure_free_space(shrink(photo.image)),
+        )
 
     async def _in_thread(self, work: Callable[..., _Result], *args: object) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
@@ -308,8 +343,11 @@ def _read_category(category: Category, reader: CategoryReader, observation: Obse
 
 def _mean_direction(views: Embedded) -> NDArray[np.float32]:
     """The mean of the views' embeddings, at unit length."""
-    mean = views.rows.mean(axis=0)
-    return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)
+    return _scale_to_unit(views.rows.mean(axis=0))
+
+
+def _scale_to_unit(vector: NDArray[np.float32]) -> Embedding:
+    return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
 
 
 def _cosines(texts: Embedded, embedding: Embedding) -> tuple[float, ...]:

@@ -23,6 +23,7 @@ class ModelCard:
     Attributes:
         name: identifies the weights and all else that the embeddings depend on.
         dimension: of an embedding.
+        text_dimension: how many axes, the first ones, texts lie on; images alone lie on what further ones there are.
         logit_scale: what a cosine is multiplied by before a softmax over texts.
         logit_bias: what SigLIP-like models add to that before a sigmoid for each text; 0 for others.
         prompted: whether it reads labels best in prompts, as captions have them ("a photo of a mug"), or bare ("mug").
@@ -32,6 +33,7 @@ class ModelCard:
 
     name: str
     dimension: int
+    text_dimension: int
     logit_scale: float
     logit_bias: float
     prompted: bool

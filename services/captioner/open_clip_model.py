@@ -82,9 +82,11 @@ def load_open_clip(source: str, runtime: Runtime) -> ImageTextModel:
     images = runtime.load(_image_source(name, model, image_input))
     texts = runtime.load(_text_source(name, model, tokenizer))
     bias = getattr(model, "logit_bias", None)
+    dimension = texts(tokenizer(["a photo"]).numpy()).shape[1]
     card = ModelCard(
         name=name,
-        dimension=texts(tokenizer(["a photo"]).numpy()).shape[1],
+        dimension=dimension,
+        text_dimension=dimension,
         logit_scale=float(model.logit_scale.detach().float().exp()),
         logit_bias=0.0 if bias is None else float(bias.detach()),
         prompted=True,

@@ -13,6 +13,7 @@ from chassis.errors import InvalidArgument
 from services.captioner.batched_model import Embedded
 from services.captioner.features import Feature, PhotoFeatures, PhotoReader
 from services.captioner.foreground import Box
+from services.captioner.free_space import FreeSpace
 from services.captioner.image_text_model import Embedding
 from services.captioner.taxonomy import Category, Taxonomy, ZeroShotCategory, ZeroShotLabel
 
@@ -54,6 +55,16 @@ class CaptionerServicer(CaptionerServiceServicer):
             processing=_processing(scored.took, scored.decode_s),
         )
 
+    async def EmbedTexts(self, request: pb.EmbedTextsRequest, context: Context) -> pb.EmbedTextsResponse:
+        """See the contract."""
+        model = self._reader.card.name
+        embedded = await self._reader.embed_texts(request.texts, _deadline(context))
+        return pb.EmbedTextsResponse(
+            embeddings=[pb.Embedding(values=row.tolist(), model=model) for row in embedded.rows],
+            model=model,
+            processing=_processing(embedded, None),
+        )
+
     async def ListTaxonomies(self, request: pb.ListTaxonomiesRequest, context: Context) -> pb.ListTaxonomiesResponse:
         """See the contract."""
         taxonomies = self._reader.taxonomies.values()
@@ -76,6 +87,8 @@ class CaptionerServicer(CaptionerServiceServicer):
             content_type=photo.content_type,
             palette=[pb.PaletteColor(name=each.name, hex=each.hex, share=each.share) for each in read.palette],
             processing=_processing(read.took, photo.decode_s),
+            free_space=_free_space_message(read.free_space),
+            search_embedding=pb.Embedding(values=read.search_embedding.tolist(), model=model),
         )
 
 
@@ -130,6 +143,11 @@ def _box_message(box: Box, width: int, height: int) -> pb.BoundingBox:
     left, top = int(box.left * width), int(box.top * height)
     right, bottom = round(box.right * width), round(box.bottom * height)
     return pb.BoundingBox(left=left, top=top, width=max(1, right - left), height=max(1, bottom - top))
+
+
+def _free_space_message(free_space: FreeSpace) -> pb.FreeSpace:
+    rows, columns = free_space.shape
+    return pb.FreeSpace(columns=columns, rows=rows, values=free_space.ravel().tolist())
 
 
 def _taxonomy_message(taxonomy: Taxonomy) -> pb.Taxonomy:

@@ -216,6 +216,32 @@ async def test_a_photo_and_its_embedding_score_alike(captioner: Captioner) -> No
     assert by_photo.processing.HasField("decode_duration")
 
 
+async def test_photos_are_found_among_others_by_embedded_texts(captioner: Captioner) -> None:
+    photos = [await extract(captioner, encode(a_photo(color, background="white"))) for color in ("green", "red")]
+    texts = ["a red car", "a green car", "a red car"]
+
+    response = await captioner.EmbedTexts(pb.EmbedTextsRequest(texts=texts))
+
+    searched = np.array([photo.search_embedding.values for photo in photos])
+    embedded = np.array([each.values for each in response.embeddings])
+    assert (embedded @ searched.T).argmax(axis=1).tolist() == [1, 0, 1]
+    np.testing.assert_allclose(np.linalg.norm(np.vstack([embedded, searched]), axis=1), 1, atol=1e-5)
+    assert {response.model, *(each.model for each in response.embeddings)} == {photos[0].search_embedding.model}
+    assert response.processing.batch_size == 2
+
+
+async def test_a_photo_tells_where_it_is_calm(captioner: Captioner) -> None:
+    photo = Image.effect_noise((400, 300), 120).convert("RGB")
+    photo.paste("white", (0, 0, 200, 300))
+
+    free_space = (await extract(captioner, encode(photo), "background")).free_space
+
+    assert (free_space.columns, free_space.rows) == (8, 8)
+    grid = np.reshape(free_space.values, (8, 8))
+    assert grid[:, :3].min() > 0.9
+    assert grid[:, 5:].max() < 0.5
+
+
 async def test_taxonomies_are_listed_with_their_categories_and_labels(captioner: Captioner) -> None:
     response = await captioner.ListTaxonomies(pb.ListTaxonomiesRequest())
 
@@ -293,6 +319,14 @@ async def test_an_embedding_that_is_none_is_refused(captioner: Captioner, values
 )
 async def test_a_request_outside_the_contract_is_refused(captioner: Captioner, request_: pb.ScoreTextsRequest) -> None:
     assert (await failure(captioner.ScoreTexts(request_)))[0] == grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("texts", [[], ["red"] * 65, ["red", ""], ["r" * 1001]])
+async def test_texts_to_embed_outside_the_contract_are_refused(captioner: Captioner, texts: list[str]) -> None:
+    code, _, fields, _ = await failure(captioner.EmbedTexts(pb.EmbedTextsRequest(texts=texts)))
+
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert fields[0].startswith("texts")
 
 
 async def test_a_device_out_of_memory_says_when_to_try_again(captioner: Captioner) -> None:
@@ -493,3 +527,11 @@ async def test_texts_that_were_scored_before_need_no_model(captioner: Captioner)
     assert first.scores == again.scores
     assert (first.processing.batch_size, again.processing.batch_size) == (1, 0)
     assert not again.processing.HasField("decode_duration")
+
+
+async def test_texts_that_were_embedded_before_need_no_model(captioner: Captioner) -> None:
+    request = pb.EmbedTextsRequest(texts=["a red car"])
+    first, again = await captioner.EmbedTexts(request), await captioner.EmbedTexts(request)
+
+    assert first.embeddings == again.embeddings
+    assert (first.processing.batch_size, again.processing.batch_size) == (1, 0)

@@ -22,6 +22,7 @@ class ColorModel:
     card = ModelCard(
         name="color-model",
         dimension=4,
+        text_dimension=4,
         logit_scale=20.0,
         logit_bias=0.0,
         prompted=True,

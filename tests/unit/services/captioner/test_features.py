@@ -1,7 +1,8 @@
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from services.captioner.embedding_cache import EmbeddingCache
 from services.captioner.errors import ModelMismatch, QueueFull
 from services.captioner.features import PhotoReader
 from services.captioner.image_decoding import Limits
-from services.captioner.image_text_model import Embedding
+from services.captioner.image_input import Pixels
+from services.captioner.image_text_model import Embedding, Embeddings
 from services.captioner.taxonomy import Taxonomy
 from tests.unit.services.captioner.fakes import ColorModel, ThreadEncoder, a_photo, encode
 
@@ -31,6 +33,18 @@ THINGS = Taxonomy.model_validate(
         ],
     }
 )
+
+
+class DoubtfulModel(ColorModel):
+    """Doubts what it sees: most of each image lies on an axis without texts."""
+
+    card = replace(ColorModel.card, dimension=5)
+
+    def encode_images(self, images: Pixels) -> Embeddings:
+        return np.pad(0.6 * super().encode_images(images), ((0, 0), (0, 1)), constant_values=0.8)
+
+    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
+        return np.pad(super().encode_texts(texts), ((0, 0), (0, 1)))
 
 
 class CountingAdmission(Admission):
@@ -58,9 +72,15 @@ async def model() -> AsyncIterator[BatchedModel]:
 
 @pytest.fixture
 async def reader(model: BatchedModel, admission: CountingAdmission, tmp_path: Path) -> AsyncIterator[PhotoReader]:
+    async with open_reader(model, admission, tmp_path) as reader:
+        yield reader
+
+
+@asynccontextmanager
+async def open_reader(model: BatchedModel, admission: Admission, cache_dir: Path) -> AsyncIterator[PhotoReader]:
     with ThreadPoolExecutor(1) as executor:
-        limits = Limits(1_000_000, 1_000_000)
-        yield await PhotoReader.open(model, {}, Calibrations(), EmbeddingCache(tmp_path), limits, admission, executor)
+        limits, cache = Limits(1_000_000, 1_000_000), EmbeddingCache(cache_dir)
+        yield await PhotoReader.open(model, {"things": THINGS}, Calibrations(), cache, limits, admission, executor)
 
 
 async def test_a_text_is_scored_the_same_ever_after(reader: PhotoReader) -> None:
@@ -118,3 +138,22 @@ def test_an_embedding_without_the_right_dimension_or_a_direction_is_refused(
 ) -> None:
     with pytest.raises(InvalidArgument, match=r"embedding\.values"):
         reader.check_embedding(values, "color-model")
+
+
+async def test_embedding_texts_takes_one_permit(reader: PhotoReader, admission: CountingAdmission) -> None:
+    await reader.embed_texts(TEXTS)
+
+    assert admission.given == 1
+
+
+async def test_a_photo_in_doubt_is_found_by_what_it_shows(admission: CountingAdmission, tmp_path: Path) -> None:
+    async with (
+        BatchedModel(ThreadEncoder(DoubtfulModel()), max_batch=8, max_wait_s=0) as model,
+        open_reader(model, admission, tmp_path) as reader,
+    ):
+        photo = await reader.read(RED_PHOTO, "things")
+        red, blue = (await reader.embed_texts(TEXTS)).rows
+
+    assert (len(photo.embedding), len(photo.search_embedding), len(red)) == (5, 4, 4)
+    assert photo.search_embedding @ red > 0.99
+    assert photo.search_embedding @ blue < 0.1
