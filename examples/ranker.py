@@ -34,10 +34,15 @@ with grpc.insecure_channel(RANKER) as channel:
             texts=[pb.WeightedText(text="a wooden table at home", weight=1)],
             filters=[pb.Filter(key="surface", any_of=["glass"], exclude=True)],
             limit=2,
+            diversity=0.2,
         )
     )
     for hit in ranked.hits:
         print(f"{hit.score:.2f} {hit.background.name}: {hit.matched_caption}")
+        for part in hit.signals:
+            print(f"  {pb.Signal.Name(part.signal)}: {part.similarity:.2f} at a weight of {part.weight:.2f}")
+    for unused in ranked.unused:
+        print(f"not used: {pb.Signal.Name(unused.signal)}. {unused.reason}")
 
     for name in names:
         stub.DeleteBackground(pb.DeleteBackgroundRequest(name=name))

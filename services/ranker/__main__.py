@@ -22,16 +22,22 @@ async def open_application(config: RankerConfig) -> AsyncIterator[server.Applica
     encoder = await asyncio.to_thread(
         SentenceTransformerEncoder, config.embedding_model, config.embedding_device, config.embedding_threads
     )
+    space = VectorSpace(encoder.model, encoder.dimension, config.image_model, config.image_dimension)
+    status_changed = asyncio.Event()
     with TextEmbedder(encoder, config.embedding_cache_size) as embedder:
-        async with _open_store(config, encoder.space) as store:
-            servicer = RankerServicer(Catalog(embedder, store))
+        async with _open_store(config, space, status_changed) as store:
+            servicer = RankerServicer(Catalog(embedder, store, space, config.weights, config.max_backgrounds))
             register = partial(ranker_pb2_grpc.add_RankerServiceServicer_to_server, servicer)
-            yield server.Application(services={SERVICE_NAME: register}, checks={"store": store.check})
+            yield server.Application(
+                services={SERVICE_NAME: register}, checks={"store": store.check}, status_changed=status_changed
+            )
 
 
-def _open_store(config: RankerConfig, space: VectorSpace) -> AbstractAsyncContextManager[VectorStore]:
+def _open_store(
+    config: RankerConfig, space: VectorSpace, status_changed: asyncio.Event
+) -> AbstractAsyncContextManager[VectorStore]:
     if not config.qdrant_url:
-        return open_edge_store(config.store_path, space)
+        return open_edge_store(config, space, status_changed)
     # The client of a server takes 30 MB, which the embedded store does without.
     from services.ranker.server_store import connect_server_store
 

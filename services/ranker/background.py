@@ -1,7 +1,7 @@
 """A background as the ranker knows it: texts and attributes, no pixels."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -47,15 +47,46 @@ class BackgroundName:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageTextEmbedding:
+    """A picture or a text in the space of an image-text model; the direction counts."""
+
+    values: tuple[float, ...]
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class PaletteColor:
+    """A colour of a picture, `#rrggbb` in sRGB, and the part of the picture that it covers."""
+
+    hex: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class FreeSpace:
+    """How calm a picture is, row by row from the top left: 0 is full of detail, 1 is plain."""
+
+    columns: int
+    rows: int
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Background:
-    """What is stored of a background.
+    """What is known of a background.
 
     Attributes:
         name: its resource name.
-        captions: the texts it is found by, each compared on its own.
+        captions: the texts it is found by.
         attributes: what it is filtered by: the values of each key, in the order they were given.
         metadata: the owner's own data, of JSON types.
         update_time: when it was stored, with a time zone.
+        image: the picture in the image-text model's space. It becomes a part of the vector and is never read back.
+        palette: the picture's main colours.
+        free_space: where the picture is calm.
+        width: of the picture in pixels; 0 where it is not known, as `height`.
+        expire_time: from when on it must not be shown, with a time zone.
+        words: what people wrote about it.
     """
 
     name: BackgroundName
@@ -63,6 +94,13 @@ class Background:
     attributes: Mapping[str, tuple[str, ...]]
     metadata: Mapping[str, Any]
     update_time: datetime
+    image: ImageTextEmbedding | None = field(default=None, compare=False)
+    palette: tuple[PaletteColor, ...] = ()
+    free_space: FreeSpace | None = None
+    width: int = 0
+    height: int = 0
+    expire_time: datetime | None = None
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +110,16 @@ class Filter:
     key: str
     any_of: tuple[str, ...]
     exclude: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RangeFilter:
+    """Keeps backgrounds whose number `key` lies between the limits, both included; with `exclude`, the others."""
+
+    key: str
+    minimum: float | None = None
+    maximum: float | None = None
+    exclude: bool = False
+
+
+Condition = Filter | RangeFilter

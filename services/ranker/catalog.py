@@ -1,14 +1,29 @@
 """The libraries of backgrounds: what the ranker keeps and finds."""
 
-from collections.abc import Sequence
+import asyncio
+from collections import Counter as Tally
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from uuid import UUID
 
+import numpy as np
 from prometheus_client import Counter, Histogram
 
-from services.ranker.background import Background, BackgroundName, BackgroundNotFound, Filter, LibraryNotFound
-from services.ranker.ranking import EmbeddedBackground, Hit, WeightedText, rank, weight_shares
+from chassis.errors import InvalidArgument
+from services.ranker import slate
+from services.ranker.background import (
+    Background,
+    BackgroundName,
+    BackgroundNotFound,
+    Condition,
+    Filter,
+    LibraryNotFound,
+)
+from services.ranker.ranking import Hit, Product, Query, UnusedSignal, WeightedText, explain, plan
+from services.ranker.signals import Signal, Vectors, background_parts
 from services.ranker.text_embedding import TextEmbedder
-from services.ranker.vector_store import Page, VectorStore
+from services.ranker.vector_store import Found, IndexedBackground, Page, Search, StoreFull, VectorSpace, VectorStore
 
 SEARCH_SECONDS = Histogram(
     "backdrop_ranker_search_seconds",
@@ -17,32 +32,91 @@ SEARCH_SECONDS = Histogram(
 )
 UPSERTED_BACKGROUNDS = Counter("backdrop_ranker_upserted_backgrounds", "Backgrounds stored.")
 
+_SPARE = 8
+"""Backgrounds that a search asks for beyond the limit, in place of those that look the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is looked for; fields as in the contract. `weights` replaces the configured ones of the signals it names."""
+
+    library: str
+    texts: Sequence[WeightedText]
+    conditions: Sequence[Condition] = ()
+    limit: int = 10
+    product: Product = field(default_factory=Product)
+    diversity: float = 0.0
+    weights: Mapping[Signal, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Slate:
+    """Hits, and the signals that took no part in them."""
+
+    hits: list[Hit]
+    unused: tuple[UnusedSignal, ...]
+
 
 class Catalog:
-    """Backgrounds by library, found by the similarity of their captions to texts.
+    """Backgrounds by library, found by how they suit texts and a product.
 
     Args:
         embedder: turns texts into vectors.
         store: keeps them.
+        space: of the vectors in the store.
+        weights: of the signals, where a request names no others.
+        max_backgrounds: of one library; 0 for no limit.
     """
 
-    def __init__(self, embedder: TextEmbedder, store: VectorStore) -> None:
+    def __init__(
+        self,
+        embedder: TextEmbedder,
+        store: VectorStore,
+        space: VectorSpace,
+        weights: Mapping[Signal, float],
+        max_backgrounds: int = 0,
+    ) -> None:
         self._embedder = embedder
         self._store = store
+        self._weights = dict(weights)
+        self._max_backgrounds = max_backgrounds
+        self._quota = asyncio.Lock()
+        self._space = space
+        self._layout = space.layout
 
     @property
     def model(self) -> str:
         """The name of the sentence-embedding model."""
-        return self._embedder.model
+        return self._space.model
+
+    def require_image_model(self, background: Background) -> None:
+        """Raises `InvalidArgument` when the background's image embedding is not of the configured model."""
+        space, image = self._space, background.image
+        if image and (image.model, len(image.values)) != (space.image_model, space.image_dimension):
+            raise InvalidArgument.of(
+                "background.image_embedding",
+                f"this ranker keeps embeddings of {space.image_model} with {space.image_dimension} values, and got"
+                f" {image.model} with {len(image.values)}: set BACKDROP_RANKER_IMAGE_MODEL and"
+                " BACKDROP_RANKER_IMAGE_DIMENSION to the captioner's model",
+            )
 
     async def upsert(self, backgrounds: Sequence[Background]) -> list[bool]:
         """Stores backgrounds, each replacing the one of its name; of several with one name, the last one stays.
 
         Returns:
             For each, whether it was new when its turn came.
+
+        Raises:
+            StoreFull: a library would get more than its quota; nothing was stored.
         """
         last = {each.name: each for each in backgrounds}
-        created = await self._store.upsert(await self._embedded(list(last.values())))
+        indexed = await self._indexed(list(last.values()))
+        if self._max_backgrounds:
+            async with self._quota:
+                await self._require_quota(list(last))
+                created = await self._store.upsert(indexed)
+        else:
+            created = await self._store.upsert(indexed)
         UPSERTED_BACKGROUNDS.inc(len(last))
         new = {name for name, is_new in zip(last, created, strict=True) if is_new}
         return [_take(new, each.name) for each in backgrounds]
@@ -78,35 +152,94 @@ class Catalog:
             await self._require(library)
         return page
 
-    async def rank(
-        self, library: str, texts: Sequence[WeightedText], filters: Sequence[Filter], limit: int
-    ) -> list[Hit]:
-        """The `limit` backgrounds whose captions are most like the texts, the best first.
+    async def rank(self, request: Request) -> Slate:
+        """The backgrounds that suit best, the best first, those that look the same once.
 
         Raises:
             LibraryNotFound: the library holds nothing.
+            InvalidArgument: a filter names an attribute that no background of the library has, or no signal is left.
         """
-        vectors = await self._embedder.embed([each.text for each in texts])
-        query = vectors * weight_shares(texts)[:, None]
-        with SEARCH_SECONDS.time():
-            candidates = await self._store.search(library, query, filters, limit)
-        if not candidates:
-            await self._require(library)
-        return rank(texts, vectors, candidates)
+        vectors = await self._embedder.embed([each.text for each in request.texts])
+        weights = {**self._weights, **request.weights}
+        query = plan(request.texts, vectors, request.product, weights, self._space.image_model)
+        if not query.weights:
+            raise InvalidArgument.of("weights", "no signal is left to rank by; give one of them a weight above 0")
+        hits = await self._slate(request, query)
+        if not hits or any(each.exclude for each in request.conditions):
+            await self._require(request.library)
+            await self._require_keys(request)
+        return Slate(hits, query.unused)
 
-    async def _embedded(self, backgrounds: Sequence[Background]) -> list[EmbeddedBackground]:
+    async def _slate(self, request: Request, query: Query) -> list[Hit]:
+        """Looks for more than are wanted until enough are left without those that look the same."""
+        wanted = request.limit + _SPARE
+        while True:
+            found = await self._search(request, query, wanted)
+            hits = slate.collapse(explain(query, self._layout, found), _stacked(found), self._layout)
+            if len(hits) >= request.limit or len(found) < wanted:
+                return hits[: request.limit]
+            wanted *= 4
+
+    async def _search(self, request: Request, query: Query, limit: int) -> list[Found]:
+        search = Search(
+            library=request.library,
+            vector=query.vector(self._layout),
+            now=datetime.now(UTC),
+            conditions=request.conditions,
+            limit=limit,
+            words=query.words,
+            words_weight=query.weights.get(Signal.KEYWORDS, 0.0),
+            diversity=request.diversity,
+        )
+        with SEARCH_SECONDS.time():
+            found = await self._store.search(search)
+        # Backgrounds of one score stand in the order of their names; a diverse slate has an order of its own.
+        return found if request.diversity else sorted(found, key=lambda each: (-each.score, str(each.background.name)))
+
+    async def _indexed(self, backgrounds: Sequence[Background]) -> list[IndexedBackground]:
         vectors = await self._embedder.embed([caption for each in backgrounds for caption in each.captions])
-        embedded = []
+        indexed = []
         start = 0
         for each in backgrounds:
             end = start + len(each.captions)
-            embedded.append(EmbeddedBackground(each, vectors[start:end]))
+            vector = self._layout.vector(background_parts(each, vectors[start:end]))
+            indexed.append(IndexedBackground(each, vector))
             start = end
-        return embedded
+        return indexed
 
     async def _require(self, library: str) -> None:
-        if not await self._store.contains(library):
+        if not await self._store.count(library):
             raise LibraryNotFound(library)
+
+    async def _require_keys(self, request: Request) -> None:
+        """A misspelt key would silently find nothing, or exclude nothing."""
+        filters = [(number, each) for number, each in enumerate(request.conditions) if isinstance(each, Filter)]
+        known = await self._store.attribute_keys(request.library) if filters else frozenset()
+        for number, each in filters:
+            if each.key not in known:
+                keys = ", ".join(sorted(known)) or "none"
+                raise InvalidArgument.of(
+                    f"filters[{number}].key",
+                    f"no background of this library has an attribute {each.key!r}; it has {keys}",
+                )
+
+    async def _require_quota(self, names: Sequence[BackgroundName]) -> None:
+        for library, count in Tally(name.library for name in names).items():
+            held = await self._store.count(library)
+            if held + count <= self._max_backgrounds:
+                continue
+            of_library = [name for name in names if name.library == library]
+            new = [name for name in of_library if await self._store.get(name) is None]
+            if held + len(new) > self._max_backgrounds:
+                raise StoreFull(
+                    f"Library libraries/{library} may hold {self._max_backgrounds} backgrounds and has {held}: delete"
+                    " some, or have BACKDROP_RANKER_MAX_BACKGROUNDS raised.",
+                    metadata={"library": f"libraries/{library}"},
+                )
+
+
+def _stacked(found: Sequence[Found]) -> Vectors:
+    return np.stack([each.vector for each in found]) if found else np.zeros((0, 0), dtype=np.float32)
 
 
 def _take(names: set[BackgroundName], name: BackgroundName) -> bool:

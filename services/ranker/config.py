@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from chassis.config import ServerConfig
+from services.ranker.signals import Signal
 
 
 class RankerConfig(ServerConfig):
@@ -31,6 +32,36 @@ class RankerConfig(ServerConfig):
     store_path: Path = Path(".backdrop/ranker")
     """Folder of the embedded store (Qdrant Edge). One ranker owns it; unused when `qdrant_url` is set."""
 
+    store_min_free_mib: int = Field(default=256, ge=0)
+    """MiB that the embedded store leaves free on its disk; it stores nothing more when there are fewer."""
+
+    image_model: str = "conse-efficientnet-lite2-minilm-l6-v2"
+    """The captioner's image-text model, as it names itself: pictures and texts are compared by its embeddings."""
+
+    image_dimension: int = Field(default=384, ge=1)
+    """Dimension of that model's embeddings."""
+
+    text_weight: float = Field(default=0.6, ge=0)
+    """How much the similarity of captions and texts counts, by meaning."""
+
+    image_weight: float = Field(default=0.18, ge=0)
+    """How much the similarity of picture and texts counts, in the image-text model's space."""
+
+    photo_weight: float = Field(default=0.1, ge=0)
+    """How much the similarity of picture and product photo counts, in that space: what such products are seen with."""
+
+    color_weight: float = Field(default=0.02, ge=0)
+    """How much it counts that the picture's colours suit the product's."""
+
+    space_weight: float = Field(default=0.02, ge=0)
+    """How much it counts that the picture is calm where the product will stand."""
+
+    keywords_weight: float = Field(default=0.08, ge=0)
+    """How much words count that people wrote about the picture and that the texts share."""
+
+    max_backgrounds: int = Field(default=0, ge=0)
+    """The most backgrounds of one library; 0 for no limit."""
+
     qdrant_url: str = Field(default="", pattern=r"^(https?://.+)?$")
     """Address of a Qdrant server or cluster, 1.16 or later: `http://qdrant:6333`; empty for the embedded store."""
 
@@ -42,3 +73,15 @@ class RankerConfig(ServerConfig):
 
     qdrant_timeout_s: int = Field(default=5, ge=1)
     """Seconds that one request to the Qdrant server may take."""
+
+    @property
+    def weights(self) -> dict[Signal, float]:
+        """How much each signal counts."""
+        return {
+            Signal.TEXT: self.text_weight,
+            Signal.IMAGE: self.image_weight,
+            Signal.PHOTO: self.photo_weight,
+            Signal.COLOR: self.color_weight,
+            Signal.SPACE: self.space_weight,
+            Signal.KEYWORDS: self.keywords_weight,
+        }

@@ -6,16 +6,22 @@ no `=`, so a tag has one reading.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from services.ranker.background import Background, BackgroundName, Filter
+from services.ranker.background import Background, BackgroundName, Filter, FreeSpace, PaletteColor
 
 LIBRARY_FIELD = "library"
 TAGS_FIELD = "tags"
-VECTOR_NAME = "captions"
+KEYS_FIELD = "keys"
+EXPIRE_FIELD = "expires_s"
+NUMBER_FIELDS = ("width", "height", "aspect_ratio")
+
+DENSE_NAME = "signals"
+SPARSE_NAME = "keywords"
 
 
 def point_id(name: BackgroundName) -> UUID:
@@ -29,37 +35,65 @@ def to_payload(background: Background) -> dict[str, Any]:
         LIBRARY_FIELD: background.name.library,
         "background": background.name.background,
         TAGS_FIELD: [_tag(key, value) for key, values in background.attributes.items() for value in values],
-        "captions": list(background.captions),
-        "attributes": [{"key": key, "values": list(values)} for key, values in background.attributes.items()],
+        KEYS_FIELD: list(background.attributes),
+        **_numbers(background),
         # A string, so that the engine need not understand it, and gives back what it got.
-        "metadata": json.dumps(background.metadata),
-        "update_time": background.update_time.isoformat(),
+        "record": json.dumps(_record(background)),
     }
 
 
 def from_payload(payload: Mapping[str, Any]) -> Background:
-    """The background that `to_payload` wrote."""
+    """The background that `to_payload` wrote; without its image embedding."""
+    record = json.loads(payload["record"])
+    space = record.get("free_space")
+    expires = record.get("expire_time")
     return Background(
         name=BackgroundName(payload[LIBRARY_FIELD], payload["background"]),
-        captions=tuple(payload["captions"]),
-        attributes={each["key"]: tuple(each["values"]) for each in payload["attributes"]},
-        metadata=json.loads(payload["metadata"]),
-        update_time=datetime.fromisoformat(payload["update_time"]),
+        captions=tuple(record["captions"]),
+        attributes={key: tuple(values) for key, values in record["attributes"]},
+        metadata=record["metadata"],
+        update_time=datetime.fromisoformat(record["update_time"]),
+        palette=tuple(PaletteColor(*each) for each in record.get("palette", ())),
+        free_space=FreeSpace(space["columns"], space["rows"], tuple(space["values"])) if space else None,
+        width=record.get("width", 0),
+        height=record.get("height", 0),
+        expire_time=datetime.fromisoformat(expires) if expires else None,
+        words=record.get("words", ""),
     )
 
 
-def wanted_tags(filters: Sequence[Filter]) -> list[list[str]]:
-    """For each filter that includes: the tags of which a background must have one."""
-    return [_tags(each) for each in filters if not each.exclude]
-
-
-def unwanted_tags(filters: Sequence[Filter]) -> list[list[str]]:
-    """For each filter that excludes: the tags of which a background must have none."""
-    return [_tags(each) for each in filters if each.exclude]
-
-
-def _tags(condition: Filter) -> list[str]:
+def wanted_tags(condition: Filter) -> list[str]:
+    """The tags of which a background must have one, or, where the filter excludes, none."""
     return [_tag(condition.key, value) for value in condition.any_of]
+
+
+def _record(background: Background) -> dict[str, Any]:
+    record = {
+        "captions": background.captions,
+        "attributes": list(background.attributes.items()),
+        "metadata": background.metadata,
+        "update_time": background.update_time.isoformat(),
+        "palette": [(each.hex, each.share) for each in background.palette],
+        "free_space": asdict(background.free_space) if background.free_space else None,
+        "width": background.width,
+        "height": background.height,
+        "words": background.words,
+        "expire_time": background.expire_time.isoformat() if background.expire_time else None,
+    }
+    return {key: value for key, value in record.items() if value or key in ("attributes", "metadata")}
+
+
+def _numbers(background: Background) -> dict[str, float]:
+    numbers: dict[str, float] = {}
+    if background.width and background.height:
+        numbers |= {
+            "width": background.width,
+            "height": background.height,
+            "aspect_ratio": background.width / background.height,
+        }
+    if background.expire_time:
+        numbers[EXPIRE_FIELD] = background.expire_time.timestamp()
+    return numbers
 
 
 def _tag(key: str, value: str) -> str:

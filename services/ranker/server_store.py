@@ -13,21 +13,27 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from chassis.errors import BackdropError
-from services.ranker import payload
-from services.ranker.background import Background, BackgroundName, Filter
-from services.ranker.ranking import EmbeddedBackground, Vectors
+from services.ranker import keywords, payload
+from services.ranker.background import Background, BackgroundName, Condition, Filter
+from services.ranker.signals import Vectors
 from services.ranker.vector_store import (
+    POOL_SIZE,
+    Found,
+    IndexedBackground,
     Page,
+    Search,
     StoreDamaged,
     StoreFailed,
     StoreRefused,
     StoreUnreachable,
     VectorSpace,
+    mmr_vector,
 )
 
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_S = 1.0
+FACET_LIMIT = 1000
 
 
 @asynccontextmanager
@@ -95,7 +101,7 @@ class ServerStore:
             ) from error
         space.require(stored, f"Collection {self._collection}", "BACKDROP_RANKER_QDRANT_COLLECTION")
 
-    async def upsert(self, backgrounds: Sequence[EmbeddedBackground]) -> list[bool]:
+    async def upsert(self, backgrounds: Sequence[IndexedBackground]) -> list[bool]:
         """Stores the backgrounds in one operation."""
         points = [_to_point(each) for each in backgrounds]
         ids = [point.id for point in points]
@@ -124,35 +130,57 @@ class ServerStore:
         with _wrapped_errors():
             records, next_point = await self._client.scroll(
                 self._collection,
-                scroll_filter=_conditions(library, ()),
+                scroll_filter=_tenant(library),
                 limit=limit,
                 offset=None if first_point is None else str(first_point),
             )
         backgrounds = tuple(payload.from_payload(each.payload or {}) for each in records)
         return Page(backgrounds, None if next_point is None else UUID(str(next_point)))
 
-    async def contains(self, library: str) -> bool:
-        """Whether the library holds a background."""
+    async def count(self, library: str) -> int:
+        """How many backgrounds the library holds."""
         with _wrapped_errors():
-            records, _ = await self._client.scroll(
-                self._collection, scroll_filter=_conditions(library, ()), limit=1, with_payload=False
-            )
-        return bool(records)
+            return (await self._client.count(self._collection, count_filter=_tenant(library), exact=True)).count
 
-    async def search(
-        self, library: str, query: Vectors, filters: Sequence[Filter], limit: int
-    ) -> list[EmbeddedBackground]:
+    async def attribute_keys(self, library: str) -> frozenset[str]:
+        """The keys of all attributes that backgrounds of the library have."""
+        with _wrapped_errors():
+            facets = await self._client.facet(
+                self._collection, payload.KEYS_FIELD, facet_filter=_tenant(library), limit=FACET_LIMIT, exact=True
+            )
+        return frozenset(str(hit.value) for hit in facets.hits)
+
+    async def search(self, search: Search) -> list[Found]:
         """The best of the library."""
         with _wrapped_errors():
-            response = await self._client.query_points(
-                self._collection,
-                query=query.tolist(),
-                using=payload.VECTOR_NAME,
-                query_filter=_conditions(library, filters),
-                limit=limit,
-                with_vectors=[payload.VECTOR_NAME],
-            )
-        return [_from_point(each) for each in response.points]
+            if search.diversity:
+                return await self._diverse(search)
+            return [_to_found(each) for each in await self._query(_best(search, search.limit, with_vector=True))]
+
+    async def _diverse(self, search: Search) -> list[Found]:
+        """Maximal marginal relevance by the server, over the best by all signals."""
+        pool = await self._query(_best(search, max(POOL_SIZE, search.limit), with_vector=False))
+        if not pool:
+            return []
+        scores = {str(point.id): point.score for point in pool}
+        dense = [payload.DENSE_NAME]
+        [best] = await self._client.retrieve(self._collection, [pool[0].id], with_payload=False, with_vectors=dense)
+        request = models.QueryRequest(
+            limit=search.limit,
+            query=models.NearestQuery(
+                nearest=mmr_vector(search.vector, pool[0].score, _vector(best)).tolist(),
+                mmr=models.Mmr(diversity=search.diversity, candidates_limit=len(scores)),
+            ),
+            using=payload.DENSE_NAME,
+            filter=models.Filter(must=[models.HasIdCondition(has_id=list(scores))]),
+            with_payload=True,
+            with_vector=[payload.DENSE_NAME],
+        )
+        return [_to_found(each, scores[str(each.id)]) for each in await self._query(request)]
+
+    async def _query(self, request: models.QueryRequest) -> list[models.ScoredPoint]:
+        [response] = await self._client.query_batch_points(self._collection, [request])
+        return response.points
 
     async def check(self) -> None:
         """Raises when the server does not answer or has lost the collection."""
@@ -162,15 +190,15 @@ class ServerStore:
         raise StoreUnreachable(f"The Qdrant server lost collection {self._collection}: restart the ranker.")
 
     async def _create(self, space: VectorSpace) -> None:
-        captions = models.VectorParams(
-            size=space.dimension,
-            distance=models.Distance.DOT,
-            multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
+        dense = models.VectorParams(
+            size=space.layout.dimension, distance=models.Distance.DOT, datatype=models.Datatype.FLOAT16
         )
+        sparse = models.SparseVectorParams(modifier=models.Modifier.IDF)
         try:
             await self._client.create_collection(
                 self._collection,
-                vectors_config={payload.VECTOR_NAME: captions},
+                vectors_config={payload.DENSE_NAME: dense},
+                sparse_vectors_config={payload.SPARSE_NAME: sparse},
                 # A graph for each library and none over all of them, since no search reads two.
                 hnsw_config=models.HnswConfigDiff(m=0, payload_m=16),
                 metadata=asdict(space),
@@ -183,7 +211,10 @@ class ServerStore:
     async def _index(self) -> None:
         tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
         await self._client.create_payload_index(self._collection, payload.LIBRARY_FIELD, tenant)
-        await self._client.create_payload_index(self._collection, payload.TAGS_FIELD, models.PayloadSchemaType.KEYWORD)
+        for field in (payload.TAGS_FIELD, payload.KEYS_FIELD):
+            await self._client.create_payload_index(self._collection, field, models.PayloadSchemaType.KEYWORD)
+        for field in (*payload.NUMBER_FIELDS, payload.EXPIRE_FIELD):
+            await self._client.create_payload_index(self._collection, field, models.PayloadSchemaType.FLOAT)
 
 
 @contextmanager
@@ -215,28 +246,90 @@ def _unreachable(retry_after_s: float = RETRY_AFTER_S) -> StoreUnreachable:
     )
 
 
-def _conditions(library: str, filters: Sequence[Filter]) -> models.Filter:
-    tenant = models.FieldCondition(key=payload.LIBRARY_FIELD, match=models.MatchValue(value=library))
-    return models.Filter(
-        must=[tenant, *map(_one_of, payload.wanted_tags(filters))],
-        must_not=[*map(_one_of, payload.unwanted_tags(filters))],
+def _best(search: Search, limit: int, with_vector: bool) -> models.QueryRequest:
+    """The query for the backgrounds with the highest scores."""
+    conditions = _conditions(search)
+    nearest = search.vector.tolist()
+    vectors: list[str] | bool = [payload.DENSE_NAME] if with_vector else False
+    words = keywords.query_vector(search.words)
+    if not words.indices or not search.words_weight:
+        return models.QueryRequest(
+            query=nearest,
+            using=payload.DENSE_NAME,
+            filter=conditions,
+            limit=limit,
+            with_payload=with_vector,
+            with_vector=vectors,
+        )
+    pool = max(POOL_SIZE, limit)
+    by_words = models.Prefetch(
+        query=models.SparseVector(indices=words.indices, values=words.values),
+        using=payload.SPARSE_NAME,
+        filter=conditions,
+        limit=pool,
+    )
+    by_signals = models.Prefetch(query=nearest, using=payload.DENSE_NAME, filter=conditions, limit=pool)
+    # Those that the words alone nominate get their score by the other signals as well.
+    of_words = models.Prefetch(query=nearest, using=payload.DENSE_NAME, prefetch=by_words, limit=pool)
+    return models.QueryRequest(
+        prefetch=[by_signals, of_words, by_words],
+        query=_sum_of_signals_and_words(search.words_weight),
+        limit=limit,
+        with_payload=with_vector,
+        with_vector=vectors,
     )
 
 
-def _one_of(tags: Sequence[str]) -> models.FieldCondition:
-    return models.FieldCondition(key=payload.TAGS_FIELD, match=models.MatchAny(any=list(tags)))
+def _sum_of_signals_and_words(weight: float) -> models.FormulaQuery:
+    """The score by the dense vector, plus the words' BM25 score, bent to 0 to 1, times its weight."""
+    by_signals, of_words, by_words = (f"$score[{number}]" for number in range(3))
+    half = models.SumExpression(sum=[by_words, keywords.HALF_SIMILARITY])
+    bent = models.DivExpression(div=models.DivParams(left=by_words, right=half))
+    # A background that both prefetches found has its score twice.
+    dense = models.MaxExpression(max=[by_signals, of_words])
+    return models.FormulaQuery(
+        formula=models.SumExpression(sum=[dense, models.MultExpression(mult=[weight, bent])]),
+        defaults={by_signals: -2.0, of_words: -2.0, by_words: 0.0},
+    )
 
 
-def _to_point(embedded: EmbeddedBackground) -> models.PointStruct:
-    background = embedded.background
+def _conditions(search: Search) -> models.Filter:
+    expired = models.FieldCondition(key=payload.EXPIRE_FIELD, range=models.Range(lte=search.now.timestamp()))
+    wanted = [_condition(each) for each in search.conditions if not each.exclude]
+    unwanted = [_condition(each) for each in search.conditions if each.exclude]
+    return models.Filter(must=[_of(search.library), *wanted], must_not=[expired, *unwanted])
+
+
+def _condition(condition: Condition) -> models.FieldCondition:
+    if isinstance(condition, Filter):
+        return models.FieldCondition(key=payload.TAGS_FIELD, match=models.MatchAny(any=payload.wanted_tags(condition)))
+    return models.FieldCondition(key=condition.key, range=models.Range(gte=condition.minimum, lte=condition.maximum))
+
+
+def _tenant(library: str) -> models.Filter:
+    return models.Filter(must=[_of(library)])
+
+
+def _of(library: str) -> models.FieldCondition:
+    return models.FieldCondition(key=payload.LIBRARY_FIELD, match=models.MatchValue(value=library))
+
+
+def _to_point(indexed: IndexedBackground) -> models.PointStruct:
+    words = keywords.document_vector(indexed.background.words)
     return models.PointStruct(
-        id=str(payload.point_id(background.name)),
-        vector={payload.VECTOR_NAME: embedded.vectors.tolist()},
-        payload=payload.to_payload(background),
+        id=str(payload.point_id(indexed.background.name)),
+        vector={
+            payload.DENSE_NAME: indexed.vector.tolist(),
+            payload.SPARSE_NAME: models.SparseVector(indices=words.indices, values=words.values),
+        },
+        payload=payload.to_payload(indexed.background),
     )
 
 
-def _from_point(point: models.ScoredPoint) -> EmbeddedBackground:
+def _to_found(point: models.ScoredPoint, score: float | None = None) -> Found:
+    return Found(payload.from_payload(point.payload or {}), _vector(point), point.score if score is None else score)
+
+
+def _vector(point: models.Record | models.ScoredPoint) -> Vectors:
     vectors = point.vector if isinstance(point.vector, dict) else {}
-    matrix = np.asarray(vectors[payload.VECTOR_NAME], dtype=np.float32)
-    return EmbeddedBackground(payload.from_payload(point.payload or {}), matrix)
+    return np.asarray(vectors[payload.DENSE_NAME], dtype=np.float32)

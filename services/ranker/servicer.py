@@ -14,10 +14,21 @@ from google.protobuf import json_format
 
 from backdrop.ranker.v1 import ranker_pb2, ranker_pb2_grpc
 from chassis import validation
-from chassis.errors import InvalidArgument
-from services.ranker.background import Background, BackgroundName, Filter
-from services.ranker.catalog import Catalog
-from services.ranker.ranking import Hit, WeightedText
+from chassis.errors import BackdropError, InvalidArgument, ResourceExhausted
+from services.ranker.background import (
+    Background,
+    BackgroundName,
+    Condition,
+    Filter,
+    FreeSpace,
+    ImageTextEmbedding,
+    PaletteColor,
+    RangeFilter,
+)
+from services.ranker.catalog import Catalog, Request
+from services.ranker.payload import NUMBER_FIELDS
+from services.ranker.ranking import Hit, Product, WeightedText
+from services.ranker.signals import Signal
 from services.ranker.stream_groups import group_arrived
 
 SERVICE_NAME = ranker_pb2.DESCRIPTOR.services_by_name["RankerService"].full_name
@@ -71,37 +82,43 @@ class RankerServicer(ranker_pb2_grpc.RankerServiceServicer):
     async def RankBackgrounds(
         self, request: ranker_pb2.RankBackgroundsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> ranker_pb2.RankBackgroundsResponse:
-        """Finds the backgrounds nearest to the texts."""
-        texts = [WeightedText(each.text, each.weight) for each in request.texts]
-        filters = [Filter(each.key, tuple(each.any_of), each.exclude) for each in request.filters]
-        hits = await self._catalog.rank(_library(request.parent), texts, filters, request.limit)
-        return ranker_pb2.RankBackgroundsResponse(hits=[_from_hit(each) for each in hits], model=self._catalog.model)
+        """Finds the backgrounds that suit the texts and the product best."""
+        slate = await self._catalog.rank(_to_request(request))
+        return ranker_pb2.RankBackgroundsResponse(
+            hits=[_from_hit(each) for each in slate.hits],
+            model=self._catalog.model,
+            unused=[ranker_pb2.UnusedSignal(signal=_SIGNALS[each.signal], reason=each.reason) for each in slate.unused],
+        )
 
     async def _upsert(
         self, requests: Sequence[ranker_pb2.UpsertBackgroundsRequest]
     ) -> list[ranker_pb2.UpsertBackgroundsResponse]:
         now = datetime.now(UTC)
-        read = [_read(each, now) for each in requests]
+        read = [self._read(each, now) for each in requests]
         valid = [each for each in read if isinstance(each, Background)]
-        created = iter(await self._catalog.upsert(valid)) if valid else iter(())
+        try:
+            created = iter(await self._catalog.upsert(valid)) if valid else iter(())
+        except ResourceExhausted as error:
+            read = [error if isinstance(each, Background) else each for each in read]
         return [
             _refused(request.background.name, each)
-            if isinstance(each, InvalidArgument)
+            if isinstance(each, BackdropError)
             else ranker_pb2.UpsertBackgroundsResponse(name=request.background.name, created=next(created))
             for request, each in zip(requests, read, strict=True)
         ]
 
+    def _read(self, request: ranker_pb2.UpsertBackgroundsRequest, now: datetime) -> Background | BackdropError:
+        """The background in a request, or why it is refused."""
+        try:
+            validation.check(request)
+            background = _to_background(request.background, now)
+            self._catalog.require_image_model(background)
+            return background
+        except InvalidArgument as error:
+            return error
 
-def _read(request: ranker_pb2.UpsertBackgroundsRequest, now: datetime) -> Background | InvalidArgument:
-    """The background in a request, or why it is refused."""
-    try:
-        validation.check(request)
-        return _to_background(request.background, now)
-    except InvalidArgument as error:
-        return error
 
-
-def _refused(name: str, error: InvalidArgument) -> ranker_pb2.UpsertBackgroundsResponse:
+def _refused(name: str, error: BackdropError) -> ranker_pb2.UpsertBackgroundsResponse:
     return ranker_pb2.UpsertBackgroundsResponse(
         name=name, error=ranker_pb2.UpsertError(reason=error.reason, message=error.message)
     )
@@ -115,7 +132,23 @@ def _to_background(message: ranker_pb2.Background, update_time: datetime) -> Bac
         metadata = json_format.MessageToDict(message.metadata)
     except (json_format.SerializeToJsonError, ValueError) as error:
         raise InvalidArgument.of("background.metadata", "numbers must be finite, and no value may be unset") from error
-    return Background(BackgroundName.parse(message.name), tuple(message.captions), attributes, metadata, update_time)
+    image, space = message.image_embedding, message.free_space
+    return Background(
+        name=BackgroundName.parse(message.name),
+        captions=tuple(message.captions),
+        attributes=attributes,
+        metadata=metadata,
+        update_time=update_time,
+        image=_to_embedding(image) if message.HasField("image_embedding") else None,
+        palette=_to_palette(message.palette),
+        free_space=FreeSpace(space.columns, space.rows, tuple(space.values))
+        if message.HasField("free_space")
+        else None,
+        width=message.width,
+        height=message.height,
+        expire_time=message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None,
+        words=message.words,
+    )
 
 
 def _from_background(background: Background) -> ranker_pb2.Background:
@@ -126,7 +159,59 @@ def _from_background(background: Background) -> ranker_pb2.Background:
     )
     message.metadata.update(background.metadata)
     message.update_time.FromDatetime(background.update_time)
+    message.palette.extend(ranker_pb2.PaletteColor(hex=each.hex, share=each.share) for each in background.palette)
+    if space := background.free_space:
+        message.free_space.CopyFrom(ranker_pb2.FreeSpace(columns=space.columns, rows=space.rows, values=space.values))
+    message.width, message.height, message.words = background.width, background.height, background.words
+    if background.expire_time:
+        message.expire_time.FromDatetime(background.expire_time)
     return message
+
+
+_SIGNALS = {each: ranker_pb2.Signal.Value(f"SIGNAL_{each.name}") for each in Signal}
+_SIGNALS_BY_NUMBER = {number: signal for signal, number in _SIGNALS.items()}
+
+
+def _to_request(request: ranker_pb2.RankBackgroundsRequest) -> Request:
+    return Request(
+        library=_library(request.parent),
+        texts=[
+            WeightedText(each.text, each.weight, _to_embedding(each.embedding) if each.HasField("embedding") else None)
+            for each in request.texts
+        ],
+        conditions=[_to_condition(number, each) for number, each in enumerate(request.filters)],
+        limit=request.limit,
+        product=_to_product(request.product),
+        diversity=request.diversity,
+        weights={_SIGNALS_BY_NUMBER[each.signal]: each.weight for each in request.weights},
+    )
+
+
+def _to_product(message: ranker_pb2.Product) -> Product:
+    photo = _to_embedding(message.embedding) if message.HasField("embedding") else None
+    return Product(_to_palette(message.palette), message.aspect_ratio, photo)
+
+
+def _to_condition(number: int, message: ranker_pb2.Filter) -> Condition:
+    if not message.HasField("range"):
+        return Filter(message.key, tuple(message.any_of), message.exclude)
+    if message.key not in NUMBER_FIELDS:
+        raise InvalidArgument.of(f"filters[{number}].key", f"a range needs one of {', '.join(NUMBER_FIELDS)}")
+    limits = message.range
+    return RangeFilter(
+        message.key,
+        limits.min if limits.HasField("min") else None,
+        limits.max if limits.HasField("max") else None,
+        message.exclude,
+    )
+
+
+def _to_embedding(message: ranker_pb2.ImageTextEmbedding) -> ImageTextEmbedding:
+    return ImageTextEmbedding(tuple(message.values), message.model)
+
+
+def _to_palette(messages: Sequence[ranker_pb2.PaletteColor]) -> tuple[PaletteColor, ...]:
+    return tuple(PaletteColor(each.hex, each.share) for each in messages)
 
 
 def _from_hit(hit: Hit) -> ranker_pb2.Hit:
@@ -139,6 +224,11 @@ def _from_hit(hit: Hit) -> ranker_pb2.Hit:
             ranker_pb2.ScorePart(caption=each.caption, similarity=each.similarity, weight=each.weight)
             for each in hit.parts
         ],
+        signals=[
+            ranker_pb2.SignalPart(signal=_SIGNALS[each.signal], similarity=each.similarity, weight=each.weight)
+            for each in hit.signals
+        ],
+        duplicates=hit.duplicates,
     )
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from services.ranker.vector_store import StoreDamaged, StoreInUse, StoreNotWritable, VectorSpace
+from services.ranker.vector_store import StoreDamaged, StoreFull, StoreInUse, StoreNotWritable, VectorSpace
 
 
 @contextmanager
@@ -76,6 +76,16 @@ def make_shard(path: Path, space: VectorSpace, create: Callable[[Path], None]) -
         _sync(path)
     except OSError as error:
         raise StoreNotWritable(f"The ranker cannot make its store in {path} ({error.strerror}).") from error
+
+
+def require_room(path: Path, min_free_mib: int) -> None:
+    """Raises `StoreFull` when the disk of an owned folder has less left: the engine does not survive a full one."""
+    free_mib = shutil.disk_usage(path).free >> 20
+    if free_mib < min_free_mib:
+        raise StoreFull(
+            f"The disk of {path} has {free_mib} MiB left, and the ranker keeps {min_free_mib} MiB free: nothing more is"
+            " stored. Make room, or lower BACKDROP_RANKER_STORE_MIN_FREE_MIB."
+        )
 
 
 def stored_space(path: Path) -> VectorSpace:

@@ -10,8 +10,7 @@ import numpy as np
 from cachetools import LRUCache
 from prometheus_client import Counter, Histogram
 
-from services.ranker.ranking import Vectors
-from services.ranker.vector_store import VectorSpace
+from services.ranker.signals import Vectors
 
 # A request waits for at most one batch of each import that runs beside it, and on a CPU larger ones are hardly faster.
 BATCH_SIZE = 8
@@ -28,8 +27,13 @@ class Encoder(Protocol):
     """A sentence-embedding model."""
 
     @property
-    def space(self) -> VectorSpace:
-        """The model's name and the dimension of its vectors."""
+    def model(self) -> str:
+        """The model's name."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """The dimension of its vectors."""
         ...
 
     def encode(self, texts: Sequence[str]) -> Vectors:
@@ -63,7 +67,7 @@ class TextEmbedder:
     @property
     def model(self) -> str:
         """The name of the model."""
-        return self._encoder.space.model
+        return self._encoder.model
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors of the texts, (texts, dimension); only texts that are not remembered reach the model."""

@@ -1,21 +1,66 @@
 """What the ranker needs of a vector store, and how stores fail.
 
-One background is one point with a multivector: a row for each caption. A multivector is compared by MaxSim, which sums,
-over the rows of the query, each row's largest dot product with a row of the point. With unit vectors, and the query's
-rows scaled by the weights of their texts, that sum is the ranker's score itself, so the engine orders whole
-backgrounds exactly as the contract says. With a point a caption it could not: a search a text would be needed, each
-deep enough to hold every background that is good on average and best for none, and joined afterwards; and replacing a
-background would be a deletion and several insertions that a crash can tear apart.
+One background is one point: a dense vector that holds all signals (`signals`), a sparse one with the words of its
+captions (`keywords`), and a payload to filter by (`payload`). The engine orders by the dense vector; where keywords
+count, it adds them in the same query, over the best of both.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from chassis.errors import BackdropError, FailedPrecondition, Unavailable
-from services.ranker.background import Background, BackgroundName, Filter
-from services.ranker.ranking import EmbeddedBackground, Vectors
+import numpy as np
+
+from chassis.errors import BackdropError, FailedPrecondition, ResourceExhausted, Unavailable
+from services.ranker.background import Background, BackgroundName, Condition
+from services.ranker.signals import Layout, Vectors
+
+POOL_SIZE = 200
+"""Backgrounds that each part of a query nominates where several are fused."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedBackground:
+    """A background with its vector, (dimension,)."""
+
+    background: Background
+    vector: Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What to look for.
+
+    Attributes:
+        library: the only library that is read.
+        vector: (dimension,); a background's score is its dot product with it.
+        now: backgrounds that have expired by then are left out.
+        conditions: what a background must fulfil, all of it.
+        limit: the most backgrounds to return.
+        words: a text whose words count as well; empty for none.
+        words_weight: what the similarity of the words, 0 to 1, is multiplied by.
+        diversity: 0 for the best first; up to 1 for maximal marginal relevance.
+    """
+
+    library: str
+    vector: Vectors
+    now: datetime
+    conditions: Sequence[Condition] = ()
+    limit: int = 10
+    words: str = ""
+    words_weight: float = 0.0
+    diversity: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A background with its vector, (dimension,), and its score."""
+
+    background: Background
+    vector: Vectors
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +74,10 @@ class Page:
 class VectorStore(Protocol):
     """Backgrounds and their vectors, by library. Every method may raise the errors of this module."""
 
-    async def upsert(self, backgrounds: Sequence[EmbeddedBackground]) -> list[bool]:
+    async def upsert(self, backgrounds: Sequence[IndexedBackground]) -> list[bool]:
         """Stores backgrounds of different names, each replacing the one of its name.
 
-        On return they survive the death of this process.
+        On return they survive the death of this process and of the machine.
 
         Returns:
             For each, whether it is new.
@@ -51,26 +96,47 @@ class VectorStore(Protocol):
         """At most `limit` backgrounds of the library from `first_point` on, in the order of their points."""
         ...
 
-    async def contains(self, library: str) -> bool:
-        """Whether the library holds a background."""
+    async def count(self, library: str) -> int:
+        """How many backgrounds the library holds."""
         ...
 
-    async def search(
-        self, library: str, query: Vectors, filters: Sequence[Filter], limit: int
-    ) -> list[EmbeddedBackground]:
-        """The backgrounds of the library with the largest MaxSim, the best first.
+    async def attribute_keys(self, library: str) -> frozenset[str]:
+        """The keys of all attributes that backgrounds of the library have."""
+        ...
 
-        Args:
-            library: the only library that is read.
-            query: one row a text, (texts, dimension): a unit vector times the text's weight.
-            filters: what a background must hold, all of it.
-            limit: the most backgrounds to return.
-        """
+    async def search(self, search: Search) -> list[Found]:
+        """The backgrounds of a library with the highest scores, the best first; diverse ones in their order."""
         ...
 
     async def check(self) -> None:
         """Raises when the store cannot be used now."""
         ...
+
+
+def mmr_vector(query: Vectors, best_score: float, best: Vectors) -> Vectors:
+    """The query vector for maximal marginal relevance (Carbonell and Goldstein 1998).
+
+    That weighs how like the query a background is against how like each other backgrounds are, so both must be of one
+    scale: the best background gets as much by the query as by its likeness with itself.
+
+    Args:
+        query: the query vector, (dimension,).
+        best_score: the dot product of it and the best background.
+        best: the vector of the best background, (dimension,).
+    """
+    return query * np.float32(best @ best / best_score) if best_score > 0 else query
+
+
+class StoreFull(ResourceExhausted):
+    """There is no room for more: the disk, or the library's quota."""
+
+    reason = "STORE_FULL"
+
+
+class StoreRestarting(Unavailable):
+    """The engine's process has ended and is being started again."""
+
+    reason = "STORE_RESTARTING"
 
 
 class StoreUnreachable(Unavailable):
@@ -120,13 +186,20 @@ class EmbeddingModelChanged(FailedPrecondition):
 
 @dataclass(frozen=True, slots=True)
 class VectorSpace:
-    """Which vectors can be compared: those of one model, of one dimension."""
+    """Which vectors can be compared: those of the same models, of the same dimensions."""
 
     model: str
     dimension: int
+    image_model: str
+    image_dimension: int
 
     def __str__(self) -> str:
-        return f"{self.model} ({self.dimension} dimensions)"
+        return f"{self.model} ({self.dimension} dimensions) and {self.image_model} ({self.image_dimension} dimensions)"
+
+    @property
+    def layout(self) -> Layout:
+        """Where each signal lies in a vector of this space."""
+        return Layout(self.dimension, self.image_dimension)
 
     def require(self, stored: "VectorSpace", store: str, setting: str) -> None:
         """Raises `EmbeddingModelChanged` unless `stored`, which `store` holds, is this space.
@@ -139,6 +212,6 @@ class VectorSpace:
         if stored != self:
             raise EmbeddingModelChanged(
                 f"{store} holds vectors of {stored}, but the ranker is set to {self}. Set"
-                f" BACKDROP_RANKER_EMBEDDING_MODEL back, or name a new store with {setting} and import the"
-                " backgrounds again."
+                " BACKDROP_RANKER_EMBEDDING_MODEL, BACKDROP_RANKER_IMAGE_MODEL and BACKDROP_RANKER_IMAGE_DIMENSION"
+                f" back, or name a new store with {setting} and import the backgrounds again."
             )

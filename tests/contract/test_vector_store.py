@@ -6,21 +6,27 @@ The adapter talks to a stand-in always, and to the server at `QDRANT_URL` when t
 import os
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import qdrant_client
 
-from services.ranker.background import Background, Filter
+from services.ranker.background import Background, Condition, Filter, FreeSpace, PaletteColor, RangeFilter
+from services.ranker.config import RankerConfig
 from services.ranker.edge_store import open_edge_store
-from services.ranker.ranking import EmbeddedBackground, Vectors, WeightedText, rank, weight_shares
 from services.ranker.server_store import connect_server_store
-from services.ranker.vector_store import VectorSpace, VectorStore
+from services.ranker.signals import Vectors
+from services.ranker.vector_store import IndexedBackground, Search, VectorSpace, VectorStore
 from tests.unit.services.ranker.edge_server import EdgeServer
 from tests.unit.services.ranker.fakes import background
 
-SPACE = VectorSpace("a-model", 8)
+SPACE = VectorSpace("a-model", 8, "eye", 4)
+DIMENSION = SPACE.layout.dimension
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
 QDRANT_URL = os.environ.get("QDRANT_URL", "")
 STORES = [
     "edge",
@@ -29,13 +35,13 @@ STORES = [
 ]
 
 
-@pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorStore]:
-    if request.param == "edge":
-        async with open_edge_store(tmp_path / "store", SPACE) as opened:
+@asynccontextmanager
+async def open_store(kind: str, folder: Path) -> AsyncIterator[VectorStore]:
+    if kind == "edge":
+        async with open_edge_store(RankerConfig(store_path=folder / "store"), SPACE) as opened:
             yield opened
-    elif request.param == "stand-in":
-        server = EdgeServer(tmp_path)
+    elif kind == "stand-in":
+        server = EdgeServer(folder)
         async with connect_server_store("http://qdrant", "", "backgrounds", SPACE, transport=server) as connected:
             yield connected
         server.close()
@@ -48,24 +54,38 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         await client.close()
 
 
-def random_vectors(generator: np.random.Generator, count: int) -> Vectors:
-    vectors = generator.normal(size=(count, SPACE.dimension)).astype(np.float32)
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+@pytest.fixture(params=STORES)
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorStore]:
+    async with open_store(request.param, tmp_path) as opened:
+        yield opened
 
 
-def embedded(item: Background, vectors: Vectors | None = None) -> EmbeddedBackground:
-    if vectors is None:
-        vectors = random_vectors(np.random.default_rng(0), len(item.captions))
-    return EmbeddedBackground(item, vectors)
+def random_vector(generator: np.random.Generator) -> Vectors:
+    vector = generator.normal(size=DIMENSION).astype(np.float32)
+    return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+
+
+def indexed(item: Background, vector: Vectors | None = None) -> IndexedBackground:
+    if vector is None:
+        vector = random_vector(np.random.default_rng(0))
+    return IndexedBackground(item, vector)
 
 
 async def fill(store: VectorStore, *names: str) -> None:
-    await store.upsert([embedded(background(name)) for name in names])
+    await store.upsert([indexed(background(name)) for name in names])
 
 
-async def found(store: VectorStore, library: str, *filters: Filter, limit: int = 100) -> list[str]:
-    query = random_vectors(np.random.default_rng(1), 1)
-    return sorted(each.background.name.background for each in await store.search(library, query, filters, limit))
+def search(library: str, *conditions: Condition, limit: int = 100, **settings: Any) -> Search:
+    vector = random_vector(np.random.default_rng(1))
+    return Search(library, settings.pop("vector", vector), NOW, conditions, limit, **settings)
+
+
+async def names(store: VectorStore, wanted: Search) -> list[str]:
+    return [each.background.name.background for each in await store.search(wanted)]
+
+
+async def found(store: VectorStore, library: str, *conditions: Condition, limit: int = 100) -> list[str]:
+    return sorted(await names(store, search(library, *conditions, limit=limit)))
 
 
 async def test_a_background_comes_back_as_it_was(store: VectorStore) -> None:
@@ -75,8 +95,14 @@ async def test_a_background_comes_back_as_it_was(store: VectorStore) -> None:
         "morning light",
         attributes={"surface": ("oak", "wood"), "mood": ("calm",)},
         metadata={"sku": "7", "nested": {"empty": None, "list": [1.5, True, "ü"]}},
+        palette=(PaletteColor("#1f3a5f", 0.75), PaletteColor("#ffffff", 0.25)),
+        free_space=FreeSpace(8, 8, tuple(number / 64 for number in range(64))),
+        width=1200,
+        height=900,
+        words="Oak table, morning",
+        expire_time=datetime(2027, 1, 1, tzinfo=UTC),
     )
-    await store.upsert([embedded(stored)])
+    await store.upsert([indexed(stored)])
 
     assert await store.get(stored.name) == stored
 
@@ -91,26 +117,27 @@ async def test_a_background_that_is_not_there_is_none(store: VectorStore) -> Non
 async def test_upsert_says_what_is_new(store: VectorStore) -> None:
     await fill(store, "shop/b")
 
-    created = await store.upsert([embedded(background(name)) for name in ("shop/a", "shop/b", "other/b")])
+    created = await store.upsert([indexed(background(name)) for name in ("shop/a", "shop/b", "other/b")])
 
     assert created == [True, False, True]
 
 
 async def test_a_replacement_leaves_nothing_of_what_it_replaces(store: VectorStore) -> None:
     generator = np.random.default_rng(0)
-    before = random_vectors(generator, 3)
-    after = random_vectors(generator, 1)
-    old = background("shop/a", "one", "two", "three", attributes={"mood": ("calm",)}, metadata={"old": True})
-    new = background("shop/a", "four", attributes={"mood": ("loud",)})
-    await store.upsert([embedded(old, before)])
-    await store.upsert([embedded(new, after)])
+    before, after = random_vector(generator), random_vector(generator)
+    old = background("shop/a", "one", attributes={"mood": ("calm",)}, metadata={"old": True}, width=10, height=10)
+    new = background("shop/a", "four", attributes={"tone": ("loud",)})
+    await store.upsert([indexed(old, before)])
+    await store.upsert([indexed(new, after)])
 
-    [match] = await store.search("shop", before[:1], (), 10)
+    [match] = await store.search(search("shop", vector=before))
 
     assert match.background == new
-    np.testing.assert_allclose(match.vectors, after, atol=1e-6)
+    np.testing.assert_allclose(match.vector, after, atol=1e-3)
     assert await found(store, "shop", Filter("mood", ("calm",))) == []
-    assert len((await store.page("shop", 10)).backgrounds) == 1
+    assert await found(store, "shop", RangeFilter("width", minimum=1)) == []
+    assert await store.attribute_keys("shop") == {"tone"}
+    assert await store.count("shop") == 1
 
 
 async def test_a_deleted_background_is_gone_everywhere(store: VectorStore) -> None:
@@ -153,9 +180,7 @@ async def test_libraries_are_kept_apart(store: VectorStore) -> None:
     assert await found(store, "one") == ["a", "b"]
     assert await found(store, "two") == ["a"]
     assert len((await store.page("two", 10)).backgrounds) == 1
-    assert await store.contains("one")
-    assert not await store.contains("on")
-    assert not await store.contains("three")
+    assert [await store.count(library) for library in ("one", "two", "on", "three")] == [2, 1, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -179,33 +204,175 @@ async def test_all_filters_must_hold(store: VectorStore, filters: Sequence[Filte
         background("shop/marble", attributes={"surface": ("stone",), "mood": ("calm",)}),
         background("shop/bare"),
     ]
-    await store.upsert([embedded(item) for item in items])
+    await store.upsert([indexed(item) for item in items])
 
     assert await found(store, "shop", *filters) == expected
 
 
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        (RangeFilter("width", minimum=1000), ["large", "wide"]),
+        (RangeFilter("width", maximum=999.5), ["small"]),
+        (RangeFilter("aspect_ratio", 1.9, 2.1), ["wide"]),
+        (RangeFilter("height", minimum=1000, exclude=True), ["small", "unknown", "wide"]),
+    ],
+)
+async def test_ranges_leave_out_what_is_not_known(
+    store: VectorStore, condition: RangeFilter, expected: list[str]
+) -> None:
+    sizes = {"large": (1200, 1200), "wide": (1600, 800), "small": (600, 600), "unknown": (0, 0)}
+    items = [background(f"shop/{name}", width=width, height=height) for name, (width, height) in sizes.items()]
+    await store.upsert([indexed(item) for item in items])
+
+    assert await found(store, "shop", condition) == expected
+
+
+async def test_what_has_expired_is_not_found_but_still_there(store: VectorStore) -> None:
+    day = timedelta(days=1)
+    times = {"gone": NOW - day, "just": NOW, "soon": NOW + day, "never": None}
+    await store.upsert([indexed(background(f"shop/{name}", expire_time=time)) for name, time in times.items()])
+
+    assert await found(store, "shop") == ["never", "soon"]
+    assert await store.count("shop") == 4
+
+
+async def test_attribute_keys_are_those_of_one_library(store: VectorStore) -> None:
+    items = [
+        background("one/a", attributes={"surface": ("oak",), "mood": ("calm",)}),
+        background("one/b", attributes={"surface": ("pine",)}),
+        background("two/a", attributes={"season": ("winter",)}),
+    ]
+    await store.upsert([indexed(item) for item in items])
+
+    assert await store.attribute_keys("one") == {"surface", "mood"}
+    assert await store.attribute_keys("three") == frozenset()
+
+
 @pytest.mark.parametrize("seed", range(3))
-async def test_search_orders_by_the_score_of_the_contract(store: VectorStore, seed: int) -> None:
+async def test_search_orders_by_the_dot_product(store: VectorStore, seed: int) -> None:
     generator = np.random.default_rng(seed)
-    candidates = []
-    for number in range(60):
-        captions = tuple(f"caption {each}" for each in range(generator.integers(1, 6)))
-        vectors = random_vectors(generator, len(captions))
-        candidates.append(embedded(background(f"shop/b{number}", *captions), vectors))
-    await store.upsert(candidates)
-    texts = [WeightedText("first", 5), WeightedText("second", 1), WeightedText("third", 0.5)]
-    text_vectors = random_vectors(generator, 3)
+    vectors = [random_vector(generator) for _ in range(60)]
+    await store.upsert([indexed(background(f"shop/b{row}"), vector) for row, vector in enumerate(vectors)])
+    query = random_vector(generator)
 
-    matches = await store.search("shop", text_vectors * weight_shares(texts)[:, None], (), 10)
+    matches = await store.search(search("shop", vector=query, limit=10))
 
-    best = rank(texts, text_vectors, candidates)[:10]
-    assert [each.background.name for each in matches] == [each.background.name for each in best]
+    scores = np.stack(vectors) @ query
+    assert [each.background.name.background for each in matches] == [f"b{row}" for row in (-scores).argsort()[:10]]
+    np.testing.assert_allclose([each.score for each in matches], np.sort(scores)[::-1][:10], atol=1e-3)
+
+
+async def test_words_add_to_the_score_the_rarer_the_more(store: VectorStore) -> None:
+    captions = {"oak": "an oak table", "pine": "a pine table", "slate": "a slate floor"}
+    same = random_vector(np.random.default_rng(0))
+    await store.upsert([indexed(background(f"shop/{name}", words=text), same) for name, text in captions.items()])
+
+    plain = await store.search(search("shop", vector=same))
+    matches = await store.search(search("shop", vector=same, words="the oak tables", words_weight=0.5))
+
+    assert [each.background.name.background for each in matches] == ["oak", "pine", "slate"]
+    gains = [match.score - plain[0].score for match in matches]
+    assert 0.5 > gains[0] > gains[1] > 0.01 > abs(gains[2])
+
+
+async def test_words_find_what_no_other_signal_does(store: VectorStore) -> None:
+    query = random_vector(np.random.default_rng(0))
+    items = [indexed(background(f"shop/b{number}", words="a plain wall"), query) for number in range(250)]
+    await store.upsert([*items, indexed(background("shop/rare", words="a zebra crossing"), -query)])
+
+    [match] = await store.search(search("shop", vector=query, words="zebras", words_weight=9.0, limit=1))
+
+    assert match.background.name.background == "rare"
+
+
+async def test_words_obey_filters_and_libraries(store: VectorStore) -> None:
+    items = [
+        background("shop/a", words="oak", attributes={"mood": ("calm",)}),
+        background("shop/b", words="oak"),
+        background("other/c", words="oak", attributes={"mood": ("calm",)}),
+    ]
+    await store.upsert([indexed(item) for item in items])
+
+    wanted = search("shop", Filter("mood", ("calm",)), words="oak", words_weight=1.0)
+
+    assert await names(store, wanted) == ["a"]
+
+
+async def test_a_diverse_slate_has_the_best_first_and_then_others_than_its_like(store: VectorStore) -> None:
+    generator = np.random.default_rng(0)
+    query, other = random_vector(generator), random_vector(generator)
+    near = [query + 0.01 * random_vector(generator) for _ in range(5)]
+    items = {f"near{row}": vector for row, vector in enumerate(near)} | {"other": (0.5 * query + other)}
+    await store.upsert([indexed(background(f"shop/{name}"), vector) for name, vector in items.items()])
+
+    plain = await names(store, search("shop", vector=query, limit=3))
+    diverse = await names(store, search("shop", vector=query, limit=3, diversity=0.6))
+
+    assert all(name.startswith("near") for name in plain)
+    assert diverse[0] == plain[0]
+    assert "other" in diverse
+    assert await names(store, search("empty", diversity=0.6)) == []
 
 
 async def test_a_search_gives_no_more_than_its_limit(store: VectorStore) -> None:
     await fill(store, *(f"shop/b{number}" for number in range(8)))
 
     assert len(await found(store, "shop", limit=3)) == 3
+
+
+async def test_the_embedded_store_and_the_server_agree(tmp_path: Path) -> None:
+    """The same random writes and searches on both give the same answers."""
+    kinds = ["edge", "server" if QDRANT_URL else "stand-in"]
+    generator = np.random.default_rng(7)
+    async with open_store(kinds[0], tmp_path / "one") as one, open_store(kinds[1], tmp_path / "two") as two:
+        for _ in range(40):
+            await _same_write(generator, one, two)
+            wanted = _random_search(generator)
+            answers = [await each.search(wanted) for each in (one, two)]
+            assert [each.background for each in answers[0]] == [each.background for each in answers[1]], wanted
+            np.testing.assert_allclose(*([each.score for each in answer] for answer in answers), atol=1e-4)
+
+
+_WORDS = ["oak", "pine", "slate", "marble", "sand", "sea", "snow", "city", "wall", "floor", "table", "light"]
+
+
+async def _same_write(generator: np.random.Generator, one: VectorStore, two: VectorStore) -> None:
+    name = background(f"{generator.choice(['shop', 'other'])}/b{generator.integers(30)}").name
+    if generator.random() < 0.2:
+        assert await one.delete(name) == await two.delete(name)
+        return
+    items = [_random_background(generator) for _ in range(3)]
+    last = list({each.background.name: each for each in items}.values())
+    assert await one.upsert(last) == await two.upsert(last)
+
+
+def _random_background(generator: np.random.Generator) -> IndexedBackground:
+    item = background(
+        f"{generator.choice(['shop', 'other'])}/b{generator.integers(30)}",
+        words=" ".join(generator.choice(_WORDS, 4)),
+        attributes={"surface": (str(generator.choice(_WORDS)),)},
+        width=int(generator.integers(1, 2000)),
+        height=int(generator.integers(1, 2000)),
+        expire_time=NOW + timedelta(days=int(generator.integers(-2, 9))),
+    )
+    return indexed(item, random_vector(generator))
+
+
+def _random_search(generator: np.random.Generator) -> Search:
+    conditions: list[Condition] = [
+        Filter("surface", tuple(map(str, generator.choice(_WORDS, 4))), exclude=bool(generator.random() < 0.5)),
+        RangeFilter("width", minimum=float(generator.integers(1000))),
+    ]
+    return search(
+        "shop",
+        *conditions[: generator.integers(3)],
+        vector=random_vector(generator),
+        words=str(generator.choice(_WORDS)),
+        words_weight=float(generator.choice([0.0, 0.5])),
+        diversity=float(generator.choice([0.0, 0.4])),
+        limit=int(generator.integers(1, 12)),
+    )
 
 
 async def test_a_store_that_works_passes_its_check(store: VectorStore) -> None:

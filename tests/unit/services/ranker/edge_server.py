@@ -6,7 +6,7 @@ how a cluster behaves; for that the contract suite runs on a real server when `Q
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import httpx
 import qdrant_edge as edge
 from qdrant_client import models
 
-MAX_SIM = edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim)
 OPTIMIZERS = {
     "deleted_threshold": 0.2,
     "vacuum_min_vector_number": 1,
@@ -39,7 +38,9 @@ class EdgeServer(httpx.AsyncBaseTransport):
             ("POST", "/points"): self._retrieve,
             ("POST", "/points/delete"): self._delete,
             ("POST", "/points/scroll"): self._scroll,
-            ("POST", "/points/query"): self._query,
+            ("POST", "/points/count"): self._count,
+            ("POST", "/facet"): self._facet,
+            ("POST", "/points/query/batch"): self._query_batch,
         }
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -61,14 +62,21 @@ class EdgeServer(httpx.AsyncBaseTransport):
         wanted = models.CreateCollection.model_validate_json(body)
         assert isinstance(wanted.vectors, dict)
         vectors = {
-            key: edge.EdgeVectorParams(each.size, edge.Distance.Dot, multivector_config=MAX_SIM)
+            key: edge.EdgeVectorParams(each.size, edge.Distance.Dot, datatype=edge.VectorStorageDatatype.Float16)
             for key, each in wanted.vectors.items()
-            if each.distance == models.Distance.DOT and each.multivector_config
+            if each.distance == models.Distance.DOT and each.datatype == models.Datatype.FLOAT16
+        }
+        sparse = {
+            key: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)
+            for key, each in (wanted.sparse_vectors or {}).items()
+            if each.modifier == models.Modifier.IDF
         }
         folder = self._folder / name
         folder.mkdir(parents=True)
         self._definitions[name] = wanted
-        self._collections[name] = edge.EdgeShard.create(str(folder), edge.EdgeConfig(vectors=vectors))
+        self._collections[name] = edge.EdgeShard.create(
+            str(folder), edge.EdgeConfig(vectors=vectors, sparse_vectors=sparse)
+        )
         return True
 
     def _describe(self, name: str, body: bytes) -> dict[str, Any]:
@@ -89,12 +97,13 @@ class EdgeServer(httpx.AsyncBaseTransport):
     def _index(self, name: str, body: bytes) -> dict[str, Any]:
         wanted = models.CreateFieldIndex.model_validate_json(body)
         is_tenant = isinstance(wanted.field_schema, models.KeywordIndexParams) and wanted.field_schema.is_tenant
-        params = edge.KeywordIndexParams(is_tenant=is_tenant)
+        is_float = wanted.field_schema == models.PayloadSchemaType.FLOAT
+        params = edge.FloatIndexParams() if is_float else edge.KeywordIndexParams(is_tenant=is_tenant)
         return self._update(name, edge.UpdateOperation.create_field_index(wanted.field_name, params))
 
     def _upsert(self, name: str, body: bytes) -> dict[str, Any]:
         points = [
-            edge.Point(str(each.id), each.vector, each.payload)  # type: ignore[arg-type]
+            edge.Point(str(each.id), _vectors(each.vector), each.payload)
             for each in models.PointsList.model_validate_json(body).points
         ]
         return self._update(name, edge.UpdateOperation.upsert_points(points))
@@ -110,7 +119,9 @@ class EdgeServer(httpx.AsyncBaseTransport):
     def _retrieve(self, name: str, body: bytes) -> list[dict[str, Any]]:
         wanted = models.PointRequest.model_validate_json(body)
         ids: list[Any] = [str(each) for each in wanted.ids]
-        records = self._collections[name].retrieve(ids, with_payload=bool(wanted.with_payload), with_vector=False)
+        records = self._collections[name].retrieve(
+            ids, with_payload=bool(wanted.with_payload), with_vector=wanted.with_vector or False
+        )
         return [_record(each) for each in records]
 
     def _scroll(self, name: str, body: bytes) -> dict[str, Any]:
@@ -127,18 +138,75 @@ class EdgeServer(httpx.AsyncBaseTransport):
             "next_page_offset": None if next_point is None else str(next_point),
         }
 
-    def _query(self, name: str, body: bytes) -> dict[str, Any]:
-        wanted = models.QueryRequest.model_validate_json(body)
-        nearest: Any = json.loads(body)["query"]["nearest"]
+    def _count(self, name: str, body: bytes) -> dict[str, Any]:
+        wanted = models.CountRequest.model_validate_json(body)
+        return {"count": self._collections[name].count(edge.CountRequest(filter=_filter(wanted.filter), exact=True))}
+
+    def _facet(self, name: str, body: bytes) -> dict[str, Any]:
+        wanted = models.FacetRequest.model_validate_json(body)
+        request = edge.FacetRequest(wanted.key, wanted.limit or 10, True, _filter(wanted.filter))
+        return {"hits": [{"value": hit.value, "count": hit.count} for hit in self._collections[name].facet(request)]}
+
+    def _query_batch(self, name: str, body: bytes) -> list[dict[str, Any]]:
+        # The client's models read a plain list as more than one kind of query; what was sent is plain.
+        return [self._query(name, each) for each in json.loads(body)["searches"]]
+
+    def _query(self, name: str, wanted: dict[str, Any]) -> dict[str, Any]:
         request = edge.QueryRequest(
-            limit=wanted.limit or 10,
-            query=edge.Query.Nearest(nearest, using=wanted.using),
-            filter=_filter(wanted.filter),
-            with_payload=bool(wanted.with_payload),
-            with_vector=bool(wanted.with_vector),
+            limit=wanted["limit"],
+            prefetches=_prefetches(wanted),
+            query=_query(wanted),
+            filter=_json_filter(wanted),
+            with_payload=wanted["with_payload"],
+            with_vector=wanted["with_vector"],
         )
         points = self._collections[name].query(request)
         return {"points": [_record(each) | {"version": each.version, "score": each.score} for each in points]}
+
+
+def _prefetches(wanted: dict[str, Any]) -> list[edge.Prefetch]:
+    prefetches = wanted.get("prefetch") or []
+    return [
+        edge.Prefetch(each["limit"], _query(each), _prefetches(each), filter=_json_filter(each))
+        for each in (prefetches if isinstance(prefetches, list) else [prefetches])
+    ]
+
+
+def _query(wanted: dict[str, Any]) -> Any:
+    query, using = wanted["query"], wanted.get("using")
+    if isinstance(query, list):
+        return edge.Query.Nearest(query, using=using)
+    if "indices" in query:
+        return edge.Query.Nearest(edge.SparseVector(**query), using=using)
+    if "formula" in query:
+        return edge.Formula(_expression(query["formula"]), query["defaults"])
+    if "mmr" not in query:
+        return edge.Query.Nearest(query["nearest"], using=using)
+    mmr = query["mmr"]
+    return edge.Mmr(query["nearest"], 1 - mmr["diversity"], mmr["candidates_limit"], using=using)
+
+
+def _expression(formula: Any) -> edge.Expression:
+    if isinstance(formula, str):
+        return edge.Expression.Variable(formula)
+    if isinstance(formula, float | int):
+        return edge.Expression.Constant(formula)
+    [(name, inner)] = formula.items()
+    if name == "div":
+        return edge.Expression.Div(_expression(inner["left"]), _expression(inner["right"]), by_zero_default=0.0)
+    makers = {"sum": edge.Expression.Sum, "mult": edge.Expression.Mult, "max": edge.Expression.Max}
+    return makers[name]([_expression(each) for each in inner])
+
+
+def _vectors(vectors: Any) -> dict[str, Any]:
+    return {
+        key: edge.SparseVector(each.indices, each.values) if isinstance(each, models.SparseVector) else each
+        for key, each in vectors.items()
+    }
+
+
+def _json_filter(wanted: dict[str, Any]) -> edge.Filter | None:
+    return _filter(models.Filter.model_validate(wanted["filter"])) if wanted.get("filter") else None
 
 
 def _record(point: edge.Record | edge.ScoredPoint) -> dict[str, Any]:
@@ -151,8 +219,15 @@ def _filter(wanted: models.Filter | None) -> edge.Filter:
 
 
 def _conditions(conditions: Any) -> list[Any]:
-    found: Sequence[models.FieldCondition] = conditions or ()
-    return [edge.FieldCondition(each.key, match=_match(each.match)) for each in found]
+    return [_condition(each) for each in conditions or ()]
+
+
+def _condition(wanted: Any) -> Any:
+    if isinstance(wanted, models.HasIdCondition):
+        return edge.HasIdCondition(set(wanted.has_id))
+    if wanted.range:
+        return edge.FieldCondition(wanted.key, range=edge.RangeFloat(gte=wanted.range.gte, lte=wanted.range.lte))
+    return edge.FieldCondition(wanted.key, match=_match(wanted.match))
 
 
 def _match(match: Any) -> edge.MatchValue | edge.MatchAny:

@@ -1,72 +1,104 @@
 import numpy as np
 import pytest
 
-from services.ranker.ranking import EmbeddedBackground, Vectors, WeightedText, rank, weight_shares
+from services.ranker.background import ImageTextEmbedding, PaletteColor
+from services.ranker.ranking import Product, WeightedText, explain, plan, text_shares
+from services.ranker.signals import Layout, Signal, Vectors, background_parts
+from services.ranker.vector_store import Found
 from tests.unit.services.ranker.fakes import background
 
-
-def unit(*rows: list[float]) -> Vectors:
-    vectors = np.array(rows, dtype=np.float32)
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
-
-
-X, Y = [1.0, 0.0], [0.0, 1.0]
-DIAGONAL = [1.0, 1.0]
+LAYOUT = Layout(text=2, image=2)
+MODEL = "eye"
+X, Y = (1.0, 0.0), (0.0, 1.0)
+WHITE, NAVY = (PaletteColor("#ffffff", 1.0),), (PaletteColor("#1f3a5f", 1.0),)
+ALL = dict.fromkeys([Signal.TEXT, Signal.IMAGE, Signal.PHOTO, Signal.COLOR], 1.0)
 
 
-def test_score_is_the_weighted_mean_of_each_texts_best_caption() -> None:
-    candidate = EmbeddedBackground(background("a/b", "along x", "between"), unit(X, DIAGONAL))
-    texts = [WeightedText("x", 3), WeightedText("y", 1)]
-
-    [hit] = rank(texts, unit(X, Y), [candidate])
-
-    assert hit.score == pytest.approx(0.75 * 1 + 0.25 * np.sqrt(0.5))
-    assert [(part.caption, part.weight) for part in hit.parts] == [("along x", 0.75), ("between", 0.25)]
-    assert [part.similarity for part in hit.parts] == pytest.approx([1, np.sqrt(0.5)])
+def rows(*vectors: tuple[float, ...]) -> Vectors:
+    return np.array(vectors, dtype=np.float32)
 
 
-def test_matched_pair_is_the_one_that_contributed_most() -> None:
-    candidate = EmbeddedBackground(background("a/b", "along x", "between"), unit(X, DIAGONAL))
+def seen(x: float, y: float, model: str = MODEL) -> ImageTextEmbedding:
+    return ImageTextEmbedding((x, y), model)
+
+
+def found(captions: Vectors, score: float = 0.0, **looks: object) -> Found:
+    item = background("a/b", *(f"caption {row}" for row in range(len(captions))), **looks)
+    return Found(item, LAYOUT.vector(background_parts(item, captions)), score)
+
+
+def test_the_score_is_the_weighted_mean_of_the_signals() -> None:
+    texts = [WeightedText("x", 3, seen(1, 0)), WeightedText("y", 1, seen(0, 1))]
+    product = Product(palette=WHITE, photo=seen(0, 2))
+    query = plan(texts, rows(X, Y), product, {**ALL, Signal.TEXT: 2.0}, MODEL)
+    candidate = found(rows(X), image=seen(0, 5), palette=NAVY)
+
+    [hit] = explain(query, LAYOUT, [candidate])
+
+    parts = {part.signal: (part.similarity, part.weight) for part in hit.signals}
+    assert parts[Signal.TEXT] == pytest.approx((0.75, 0.4))
+    assert parts[Signal.IMAGE] == pytest.approx((0.25, 0.2))
+    assert parts[Signal.PHOTO] == pytest.approx((1.0, 0.2))
+    assert 0 < parts[Signal.COLOR][0] <= 1
+    assert hit.score == pytest.approx(sum(similarity * weight for similarity, weight in parts.values()))
+    assert hit.score == pytest.approx(float(candidate.vector @ query.vector(LAYOUT)), abs=1e-6)
+
+
+def test_parts_stand_in_the_order_of_what_they_contribute() -> None:
+    query = plan([WeightedText("y", 1, seen(0, 1))], rows(Y), Product(photo=seen(1, 0)), ALL, MODEL)
+
+    [hit] = explain(query, LAYOUT, [found(rows(X), image=seen(1, 0.1))])
+
+    assert [part.signal for part in hit.signals] == [Signal.PHOTO, Signal.IMAGE, Signal.TEXT]
+
+
+def test_all_captions_count_alike() -> None:
+    query = plan([WeightedText("x", 1)], rows(X), Product(), {Signal.TEXT: 1}, MODEL)
+
+    [hit] = explain(query, LAYOUT, [found(rows(X, Y))])
+
+    assert hit.score == pytest.approx(0.5)
+    assert hit.matched_caption == "caption 0 caption 1"
+
+
+def test_the_matched_text_is_the_one_that_contributed_most() -> None:
     texts = [WeightedText("x", 1), WeightedText("y", 5)]
+    query = plan(texts, rows(X, Y), Product(), {Signal.TEXT: 1}, MODEL)
 
-    [hit] = rank(texts, unit(X, Y), [candidate])
+    [hit] = explain(query, LAYOUT, [found(rows((0.8, 0.6)))])
 
-    assert (hit.matched_text, hit.matched_caption) == ("y", "between")
-
-
-def test_more_captions_than_one_that_matches_gain_nothing() -> None:
-    one = EmbeddedBackground(background("a/one", "x"), unit(X))
-    many = EmbeddedBackground(background("a/many", "x", "x again", "y"), unit(X, X, Y))
-
-    hits = rank([WeightedText("x", 1)], unit(X), [one, many])
-
-    assert hits[0].score == pytest.approx(hits[1].score)
+    assert hit.matched_text == "y"
+    assert [part.weight for part in hit.parts] == pytest.approx([1 / 6, 5 / 6])
+    assert [part.similarity for part in hit.parts] == pytest.approx([0.8, 0.6])
 
 
-def test_best_comes_first_and_equals_stand_in_the_order_of_their_names() -> None:
-    candidates = [
-        EmbeddedBackground(background("a/worst"), unit(Y)),
-        EmbeddedBackground(background("a/second"), unit(X)),
-        EmbeddedBackground(background("a/first"), unit(X)),
-    ]
+def test_what_a_request_says_nothing_about_takes_no_part_and_is_told() -> None:
+    query = plan([WeightedText("x", 1, seen(1, 0, "other"))], rows(X), Product(), ALL, MODEL)
 
-    hits = rank([WeightedText("x", 1)], unit(X), candidates)
+    assert query.weights == {Signal.TEXT: 1.0}
+    assert [each.signal for each in query.unused] == [Signal.IMAGE, Signal.PHOTO, Signal.COLOR]
+    assert "embeddings of eye" in query.unused[0].reason
 
-    assert [hit.background.name.background for hit in hits] == ["first", "second", "worst"]
+
+def test_a_signal_without_weight_is_not_missed() -> None:
+    query = plan([WeightedText("x", 1)], rows(X), Product(), {Signal.TEXT: 0.5, Signal.IMAGE: 0}, MODEL)
+
+    assert (query.weights, query.unused) == ({Signal.TEXT: 1.0}, ())
+
+
+def test_what_the_engine_adds_is_the_keywords_part() -> None:
+    query = plan([WeightedText("x", 1)], rows(X), Product(), {Signal.TEXT: 1, Signal.KEYWORDS: 1}, MODEL)
+
+    [hit] = explain(query, LAYOUT, [found(rows(X), score=0.5 * 1 + 0.5 * 0.4)])
+
+    assert query.words == "x"
+    parts = {part.signal: part.similarity for part in hit.signals}
+    assert parts == pytest.approx({Signal.TEXT: 1, Signal.KEYWORDS: 0.4})
 
 
 def test_only_the_proportion_of_weights_counts() -> None:
     small = [WeightedText("x", 0.001), WeightedText("y", 0.003)]
     large = [WeightedText("x", 250), WeightedText("y", 750)]
 
-    assert weight_shares(small) == pytest.approx(weight_shares(large))
-    assert weight_shares(large).sum() == pytest.approx(1)
-
-
-def test_opposite_texts_score_minus_one_and_never_less() -> None:
-    opposite = EmbeddedBackground(background("a/b"), unit([-1.0, -0.3]))
-
-    [hit] = rank([WeightedText("x", 1)], unit([1.0, 0.3]), [opposite])
-
-    assert hit.score == pytest.approx(-1)
-    assert hit.parts[0].similarity >= -1
+    assert text_shares(small) == pytest.approx(text_shares(large))
+    assert text_shares(large).sum() == pytest.approx(1)

@@ -20,7 +20,7 @@ from services.ranker.vector_store import (
 from tests.unit.services.ranker.edge_server import EdgeServer
 from tests.unit.services.ranker.fakes import background
 
-SPACE = VectorSpace("a-model", 8)
+SPACE = VectorSpace("a-model", 8, "eye", 4)
 
 
 class FlakyServer(httpx.AsyncBaseTransport):
@@ -81,7 +81,7 @@ async def test_an_overloaded_server_says_when_to_come_back(tmp_path: Path) -> No
     async with connect_server_store("http://qdrant", "", "backgrounds", SPACE, transport=server) as store:
         server.failure = answers(429, {"Retry-After": "7"})
         with pytest.raises(StoreUnreachable) as caught:
-            await store.contains("shop")
+            await store.count("shop")
 
     assert caught.value.retry_after_s == 7
 
@@ -99,7 +99,7 @@ async def test_a_collection_of_another_model_is_refused(tmp_path: Path) -> None:
     async with connect_server_store("http://qdrant", "", "backgrounds", SPACE, transport=server):
         pass
 
-    another = VectorSpace("another-model", 8)
+    another = VectorSpace("another-model", 8, "eye", 4)
     with pytest.raises(EmbeddingModelChanged, match="a-model"):
         async with connect_server_store("http://qdrant", "", "backgrounds", another, transport=server):
             pass
@@ -128,4 +128,4 @@ async def test_a_ranker_that_loses_the_race_to_make_the_collection_uses_it(tmp_p
             return await server.handle_async_request(request)
 
     async with connect_server_store("http://qdrant", "", "backgrounds", SPACE, transport=Late()) as store:
-        assert not await store.contains("shop")
+        assert not await store.count("shop")
