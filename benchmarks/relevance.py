@@ -1,74 +1,50 @@
 """`make eval`: how well the samples are ranked against a stylist's grades, with and without the manifest's text."""
 
 import random
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 
-import numpy as np
 from rich.progress import track
 from rich.table import Table
-from sklearn.metrics import ndcg_score
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from benchmarks.samples import PRODUCTS, Stack, read_grades, read_products, running_stack
-from gateway.cli.console import stderr, stdout
+from gateway.cli import evaluating
+from gateway.cli.console import out, stderr, stdout
+from gateway.evaluation import measures
+from gateway.evaluation.asking import ask
+from gateway.evaluation.judged import Judged
+from gateway.evaluation.report import evaluate
 
 RANDOM_RANKINGS = 20
-GOOD = 2
-"""The grade from which a background counts as found, for recall."""
-
-Ranker = Callable[[str], Sequence[str]]
-"""Gives, for a product's file, background ids in order, the best first."""
 
 
-def ndcg_at_10(ranking: Sequence[str], grades: dict[str, int]) -> float:
-    """Normalised discounted cumulative gain of the first ten, with the grades as gains (Järvelin & Kekäläinen 2002)."""
-    ids = sorted(grades)
-    place = {background: position for position, background in enumerate(ranking)}
-    scores = [-place.get(background, len(ids)) for background in ids]
-    return float(ndcg_score([[grades[each] for each in ids]], [scores], k=10))
+def judge(stack: Stack, library: str) -> list[Judged]:
+    """What is said of each product of the samples."""
+    grades = read_grades()
+    asked = ask(stack.stub, library, PRODUCTS, grades)
+    return list(track(asked, f"Recommending from {library}", total=len(grades), console=stderr))
 
 
-def recall_at_5(ranking: Sequence[str], grades: dict[str, int]) -> float:
-    """The share of the first five places that could hold a good background and do."""
-    good = {background for background, grade in grades.items() if grade >= GOOD}
-    return len(good.intersection(ranking[:5])) / min(5, len(good))
-
-
-def mean_scores(rank: Ranker, grades: dict[str, dict[str, int]]) -> tuple[float, float]:
-    """nDCG@10 and recall@5 of a ranker, averaged over products."""
-    rankings = {product: rank(product) for product in grades}
-    return (
-        statistics.mean(ndcg_at_10(rankings[product], grades[product]) for product in grades),
-        statistics.mean(recall_at_5(rankings[product], grades[product]) for product in grades),
-    )
-
-
-def random_scores(grades: dict[str, dict[str, int]]) -> tuple[float, float]:
-    """The mean of `RANDOM_RANKINGS` random rankings, the same in each run."""
+def random_ndcg(judged: Iterable[Judged]) -> float:
+    """The mean of `RANDOM_RANKINGS` random rankings of each product, the same in each run."""
     shuffler = random.Random(0)
-
-    def shuffled(product: str) -> list[str]:
-        return shuffler.sample(sorted(grades[product]), len(grades[product]))
-
-    runs = [mean_scores(shuffled, grades) for _ in range(RANDOM_RANKINGS)]
-    ndcg, recall = np.mean(runs, axis=0)
-    return float(ndcg), float(recall)
-
-
-def recommend_all(stack: Stack, library: str, products: Sequence[str]) -> dict[str, pb.RecommendResponse]:
-    """The answer for each product, with as many backgrounds as the contract allows."""
-    responses = {}
-    for product in track(products, f"Recommending from {library}", console=stderr):
-        image = (PRODUCTS / product).read_bytes()
-        request = pb.RecommendRequest(parent=f"libraries/{library}", image=image, limit=100)
-        responses[product] = stack.stub.Recommend(request, timeout=60)
-    return responses
+    scores = [
+        measures.ndcg(shuffler.sample(sorted(each.backgrounds), len(each.backgrounds)), each.grade_of)
+        for _ in range(RANDOM_RANKINGS)
+        for each in judged
+    ]
+    return sum(scores) / len(scores)
 
 
-def ids(response: pb.RecommendResponse) -> list[str]:
-    """The ids of the recommended backgrounds, the best first."""
-    return [each.background.name.rsplit("/", 1)[1] for each in response.recommendations]
+def features_of_products(stack: Stack, library: str) -> dict[str, pb.RecommendResponse]:
+    """The answer for each product."""
+    parent = f"libraries/{library}"
+    return {
+        each.file: stack.stub.Recommend(
+            pb.RecommendRequest(parent=parent, image=(PRODUCTS / each.file).read_bytes(), limit=1), timeout=60
+        )
+        for each in read_products()
+    }
 
 
 def object_types(responses: dict[str, pb.RecommendResponse]) -> Table:
@@ -89,19 +65,15 @@ def object_types(responses: dict[str, pb.RecommendResponse]) -> Table:
 
 def main() -> None:
     """Runs the whole evaluation and prints its tables."""
-    grades = read_grades()
-    table = Table("captions of the library", "nDCG@10", "recall@5", box=None)
     with running_stack() as stack:
         for library, use_manifest in (("with-manifest", True), ("without-manifest", False)):
             stack.import_samples(library, use_manifest=use_manifest)
-            responses = recommend_all(stack, library, list(grades))
-            rankings = {product: ids(response) for product, response in responses.items()}
-            ndcg, recall = mean_scores(rankings.__getitem__, grades)
-            what = "automatic and the manifest's text" if use_manifest else "automatic only"
-            table.add_row(what, f"{ndcg:.3f}", f"{recall:.3f}")
-    ndcg, recall = random_scores(grades)
-    table.add_row(f"random, mean of {RANDOM_RANKINGS}", f"{ndcg:.3f}", f"{recall:.3f}")
-    stdout.print(object_types(responses), table, sep="\n\n")
+            judged = judge(stack, library)
+            what = "automatic captions and the manifest's text" if use_manifest else "automatic captions only"
+            out(f"\nThe library with {what}; random nDCG@{measures.NDCG_DEPTH} {random_ndcg(judged):.3f}\n")
+            evaluating.show(evaluate(judged))
+        responses = features_of_products(stack, "without-manifest")
+    stdout.print("", object_types(responses), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""How good the recommendations of a library are, by the grades that people gave, and the weights that these teach."""
