@@ -70,7 +70,7 @@ class CaptionWriter:
         if any(each.draft.translation for each in captioned.candidates) or is_english(language):
             return captioned
         message = f"There is no translation into {language}: captions and scenes are English."
-        return replace(captioned, degraded=(*captioned.degraded, _degraded("language", "NOT_TRANSLATED", message)))
+        return replace(captioned, degraded=(*captioned.degraded, degradation("language", "NOT_TRANSLATED", message)))
 
     async def _checked(
         self,
@@ -101,8 +101,8 @@ class CaptionWriter:
         try:
             baseline, *scores = await self._captioner.score(reading, texts, deadline.share(GROUNDING_SHARE))
         except BackdropError as error:
-            degradation = _degraded("grounding", error.reason, f"Captions were not checked: {error.message}")
-            captioned = Captioned(grounding.unchecked(drafts), (degradation,), model)
+            unchecked = degradation("grounding", error.reason, f"Captions were not checked: {error.message}")
+            captioned = Captioned(grounding.unchecked(drafts), (unchecked,), model)
         else:
             captioned = Captioned(grounding.judge(drafts, scores, baseline, self._margin), model=model)
         DROPPED.inc(len(captioned.candidates) - len(captioned.used))
@@ -121,12 +121,13 @@ def _says_what_it_shows(reading: Reading, subject: Subject) -> bool:
 
 
 def _fall_back(template: Draft, reason: str, message: str) -> Captioned:
-    degradation = _degraded("captions", reason, f"Captions come from a template. {message}")
+    templated = degradation("captions", reason, f"Captions come from a template. {message}")
     candidate = Candidate(template, 0.0, True, "Made of the photo's features by a template.")
-    return Captioned((candidate,), (degradation,))
+    return Captioned((candidate,), (templated,))
 
 
-def _degraded(stage: str, reason: str, message: str) -> Degradation:
+def degradation(stage: str, reason: str, message: str) -> Degradation:
+    """Counts and logs that a stage was degraded, for the response to say so."""
     DEGRADED.labels(stage, reason).inc()
     log.warning("degraded", stage=stage, reason=reason, message=message)
     return Degradation(stage, reason, message)

@@ -39,12 +39,39 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class PaletteColor:
+    """A colour of a picture, `#rrggbb` in sRGB, and the part of the picture that it covers."""
+
+    hex: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class FreeSpace:
+    """How calm a picture is, row by row from the top left: 0 is full of detail, 1 is plain."""
+
+    columns: int
+    rows: int
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """A picture or a text in the image-text model's space, to be compared with those of the same model."""
+
+    values: tuple[float, ...]
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What the captioner read from a photo.
 
     Attributes:
-        embedding: the photo in the image-text model's space, unit length.
+        embedding: the photo in the image-text model's space, unit length, for judging texts of it.
+        search_embedding: the photo as it is compared with texts and with other photos; unit length.
         foreground: where the product is, when one stood out.
+        palette: the product's main colours where it stood out, otherwise the photo's.
     """
 
     features: tuple[Feature, ...]
@@ -54,6 +81,15 @@ class Reading:
     width: int
     height: int
     content_type: str
+    search_embedding: Embedding | None = None
+    palette: tuple[PaletteColor, ...] = ()
+    free_space: FreeSpace | None = None
+
+    @property
+    def aspect_ratio(self) -> float:
+        """Width over height of the product where it stood out, otherwise of the photo."""
+        box = self.foreground or Box(0, 0, self.width, self.height)
+        return box.width / box.height if box.height else 0.0
 
     @property
     def sure(self) -> tuple[Feature, ...]:
@@ -143,7 +179,12 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """A background of a library, without its pixels."""
+    """A background of a library, without its pixels.
+
+    Attributes:
+        attributes: the shop's own words to filter by.
+        expire_time: from when on it is not recommended any more, with a time zone.
+    """
 
     name: str
     title: str
@@ -157,6 +198,9 @@ class Background:
     sha256: str
     degraded: tuple[Degradation, ...] = ()
     update_time: datetime | None = None
+    attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    expire_time: datetime | None = None
+    palette: tuple[PaletteColor, ...] = ()
 
     @property
     def orientation(self) -> str:
@@ -176,21 +220,88 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
+class RangeFilter:
+    """Keeps backgrounds whose number `key` lies between the limits, both included; with `exclude`, the others."""
+
+    key: str
+    minimum: float | None = None
+    maximum: float | None = None
+    exclude: bool = False
+
+
+Condition = Filter | RangeFilter
+
+
+class Signal(StrEnum):
+    """What a background is judged by."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    PHOTO = "photo"
+    COLOR = "color"
+    SPACE = "space"
+    KEYWORDS = "keywords"
+
+
+@dataclass(frozen=True, slots=True)
+class SignalPart:
+    """What one signal contributed to a score: similarity times weight."""
+
+    signal: Signal
+    similarity: float
+    weight: float
+
+    @property
+    def contribution(self) -> float:
+        """Its part of the score."""
+        return self.similarity * self.weight
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a client asks for, beside a photo.
+
+    Attributes:
+        library: `libraries/{library}`.
+        conditions: which backgrounds to consider; all must hold.
+        limit: the most backgrounds to return.
+        language: BCP 47 tag that captions are written in.
+        diversity: 0 for the best first, up to 1 for backgrounds as unlike each other as they can be.
+        weights: of signals, instead of the ranker's own.
+    """
+
+    library: str
+    conditions: tuple[Condition, ...] = ()
+    limit: int = 5
+    language: str = ""
+    diversity: float = 0.0
+    weights: dict[Signal, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """A background that the ranker found, with the scene and the caption that matched best."""
+    """A background that the ranker found, with the scene and the caption that matched best.
+
+    Attributes:
+        signals: the score's parts, the strongest first.
+        duplicates: names of backgrounds that look the same and rank below.
+    """
 
     background: Background
     score: float
     matched_scene: str
     matched_caption: str
+    signals: tuple[SignalPart, ...] = ()
+    duplicates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Hits, the best first, and the model that compared."""
+    """Hits, the best first, the model that compared, and the signals that took no part, each with the reason."""
 
     hits: tuple[Hit, ...]
     model: str
+    unused: tuple[tuple[Signal, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,16 @@
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 
 import structlog
 
 from chassis.deadlines import Deadline
-from chassis.errors import BackdropError, NotFound, ResourceExhausted
+from chassis.errors import BackdropError, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from gateway import records
 from gateway.assets import Assets
 from gateway.captioning import Captioned, CaptionWriter
 from gateway.domain import Background, Caption, CaptionSource, Reading, Subject
@@ -31,6 +33,8 @@ class Item:
     title: str
     keywords: tuple[str, ...]
     force: bool
+    attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    expire_time: datetime | None = None
 
     @cached_property
     def sha256(self) -> str:
@@ -88,11 +92,12 @@ class Importer:
         if known and not item.force and _same(known, item):
             return Outcome(item.name, Change.UNCHANGED, known)
         reading = await self._read(item, deadline)
+        _require_own_keys(item, reading)
         captioned = await self._writer.write(reading, Subject.BACKGROUND, 1, "", deadline, Stopwatch())
         background = _describe(item, reading, captioned)
         # The picture first: what the ranker acknowledges can be shown.
         await self._assets.put(item.name, background.sha256, item.image)
-        await self._ranker.upsert(background, deadline.share(CALL_SHARE))
+        await self._ranker.upsert(background, reading, deadline.share(CALL_SHARE))
         if known and known.sha256 != background.sha256:
             await self._assets.discard(item.name, known.sha256)
         return Outcome(item.name, Change.UPDATED if known else Change.CREATED, background)
@@ -116,7 +121,19 @@ class Importer:
 
 
 def _same(known: Background, item: Item) -> bool:
-    return (known.sha256, known.title, known.keywords) == (item.sha256, item.title, item.keywords)
+    before = (known.sha256, known.title, known.keywords, known.attributes, known.expire_time)
+    return before == (item.sha256, item.title, item.keywords, item.attributes, item.expire_time)
+
+
+def _require_own_keys(item: Item, reading: Reading) -> None:
+    """Filters look at attributes and at what was read from the picture; one name must not mean both."""
+    categories = {feature.category for feature in reading.features}
+    if clash := sorted(categories & records.RESERVED):
+        raise FailedPrecondition(
+            f"The captioner's taxonomy has a category {clash[0]!r}, which filters use for something else: rename it."
+        )
+    if clash := sorted(categories & item.attributes.keys()):
+        raise InvalidArgument.of("attributes", f"{clash[0]!r} is read from the picture; name your attribute otherwise")
 
 
 def _describe(item: Item, reading: Reading, captioned: Captioned) -> Background:
@@ -137,4 +154,7 @@ def _describe(item: Item, reading: Reading, captioned: Captioned) -> Background:
         size_bytes=len(item.image),
         sha256=item.sha256,
         degraded=captioned.degraded,
+        attributes=item.attributes,
+        expire_time=item.expire_time,
+        palette=reading.palette,
     )

@@ -20,16 +20,23 @@ from gateway.domain import (
     Background,
     Box,
     CaptionSource,
+    Condition,
     Draft,
     Drafts,
+    Embedding,
     Feature,
     Filter,
+    FreeSpace,
     Hit,
     Label,
+    PaletteColor,
     Ranking,
     Reading,
+    Signal,
+    SignalPart,
     Subject,
     Translation,
+    Wish,
 )
 
 Response = TypeVar("Response")
@@ -96,6 +103,12 @@ class Captioner(Peer):
         response = await self._answer(self._stub.ScoreTexts(request, timeout=timeout_s, metadata=call_metadata()))
         return tuple(response.scores)
 
+    async def embed_texts(self, texts: Sequence[str], timeout_s: float) -> tuple[Embedding, ...]:
+        """Each of n texts as it is compared with pictures, n of them."""
+        request = captioner_pb2.EmbedTextsRequest(texts=texts)
+        response = await self._answer(self._stub.EmbedTexts(request, timeout=timeout_s, metadata=call_metadata()))
+        return tuple(_embedding(each) for each in response.embeddings)
+
 
 class Generator(Peer):
     """Writes captions with a language model."""
@@ -137,9 +150,9 @@ class Ranker(Peer):
         super().__init__(channel)
         self._stub = ranker_pb2_grpc.RankerServiceStub(channel)
 
-    async def upsert(self, background: Background, timeout_s: float) -> None:
-        """Stores a background durably, replacing the one of its name."""
-        request = ranker_pb2.UpsertBackgroundsRequest(background=_stored(background))
+    async def upsert(self, background: Background, reading: Reading, timeout_s: float) -> None:
+        """Stores a background durably, replacing the one of its name, with what was read from its picture."""
+        request = ranker_pb2.UpsertBackgroundsRequest(background=_stored(background, reading))
         call: Any = self._stub.UpsertBackgrounds(iter([request]), timeout=timeout_s, metadata=call_metadata())
         response = await self._answer(call.read())
         if response.HasField("error"):
@@ -169,21 +182,71 @@ class Ranker(Peer):
         await self._answer(self._stub.DeleteBackground(request, timeout=timeout_s, metadata=call_metadata()))
 
     async def rank(
-        self, library: str, scenes: Sequence[str], filters: Sequence[Filter], limit: int, timeout_s: float
+        self, wish: Wish, scenes: Sequence[str], embeddings: Sequence[Embedding], reading: Reading, timeout_s: float
     ) -> Ranking:
-        """The backgrounds whose captions are nearest to the scenes, which count alike."""
+        """The backgrounds that suit the scenes, which count alike, and the product best.
+
+        Args:
+            wish: which backgrounds, and how many.
+            scenes: n of them.
+            embeddings: n of the scenes, to be compared with pictures; or none.
+            reading: of the product's photo.
+            timeout_s: for the answer.
+        """
         request = ranker_pb2.RankBackgroundsRequest(
-            parent=library,
+            parent=wish.library,
             texts=[ranker_pb2.WeightedText(text=scene, weight=1) for scene in scenes],
-            filters=[ranker_pb2.Filter(key=f.key, any_of=f.any_of, exclude=f.exclude) for f in filters],
-            limit=limit,
+            filters=[_filter(each) for each in wish.conditions],
+            limit=wish.limit,
+            product=_product(reading),
+            diversity=wish.diversity,
+            weights=[
+                ranker_pb2.SignalWeight(signal=_SIGNALS[signal], weight=weight)
+                for signal, weight in wish.weights.items()
+            ],
         )
+        for text, embedding in zip(request.texts, embeddings, strict=False):
+            text.embedding.CopyFrom(_comparable(embedding))
         response = await self._answer(self._stub.RankBackgrounds(request, timeout=timeout_s, metadata=call_metadata()))
-        return Ranking(tuple(_hit(hit) for hit in response.hits), response.model)
+        return Ranking(
+            tuple(_hit(hit) for hit in response.hits),
+            response.model,
+            tuple((_SIGNALS_BY_NUMBER[each.signal], each.reason) for each in response.unused),
+        )
+
+
+_SIGNALS = {each: ranker_pb2.Signal.Value(f"SIGNAL_{each.name}") for each in Signal}
+_SIGNALS_BY_NUMBER = {number: signal for signal, number in _SIGNALS.items()}
+
+
+def _filter(condition: Condition) -> ranker_pb2.Filter:
+    if isinstance(condition, Filter):
+        return ranker_pb2.Filter(key=condition.key, any_of=condition.any_of, exclude=condition.exclude)
+    limits = ranker_pb2.Range(min=condition.minimum, max=condition.maximum)
+    return ranker_pb2.Filter(key=condition.key, range=limits, exclude=condition.exclude)
+
+
+def _product(reading: Reading) -> ranker_pb2.Product:
+    product = ranker_pb2.Product(palette=_palette(reading.palette), aspect_ratio=reading.aspect_ratio)
+    if reading.search_embedding:
+        product.embedding.CopyFrom(_comparable(reading.search_embedding))
+    return product
+
+
+def _palette(palette: Sequence[PaletteColor]) -> list[ranker_pb2.PaletteColor]:
+    return [ranker_pb2.PaletteColor(hex=each.hex, share=each.share) for each in palette]
+
+
+def _comparable(embedding: Embedding) -> ranker_pb2.ImageTextEmbedding:
+    return ranker_pb2.ImageTextEmbedding(values=embedding.values, model=embedding.model)
+
+
+def _embedding(message: captioner_pb2.Embedding) -> Embedding:
+    return Embedding(tuple(message.values), message.model)
 
 
 def _reading(response: captioner_pb2.ExtractFeaturesResponse) -> Reading:
-    box = response.foreground
+    box, space = response.foreground, response.free_space
     return Reading(
         features=tuple(_feature(each) for each in response.features),
         embedding=tuple(response.embedding.values),
@@ -192,6 +255,9 @@ def _reading(response: captioner_pb2.ExtractFeaturesResponse) -> Reading:
         width=response.image_width,
         height=response.image_height,
         content_type=response.content_type,
+        search_embedding=_embedding(response.search_embedding) if response.HasField("search_embedding") else None,
+        palette=tuple(PaletteColor(each.hex, each.share) for each in response.palette),
+        free_space=FreeSpace(space.columns, space.rows, tuple(space.values)) if space.values else None,
     )
 
 
@@ -226,17 +292,28 @@ def _draft(candidate: generator_pb2.Candidate) -> Draft:
     )
 
 
-def _stored(background: Background) -> ranker_pb2.Background:
+def _stored(background: Background, reading: Reading) -> ranker_pb2.Background:
     metadata = Struct()
     metadata.update(records.to_record(background))
-    return ranker_pb2.Background(
+    stored = ranker_pb2.Background(
         name=background.name,
         captions=[_searched_text(background)],
         attributes=[
             ranker_pb2.Attribute(key=key, values=values) for key, values in records.attributes(background).items()
         ],
         metadata=metadata,
+        words=_given_text(background),
+        palette=_palette(reading.palette),
+        width=background.width,
+        height=background.height,
     )
+    if reading.search_embedding:
+        stored.image_embedding.CopyFrom(_comparable(reading.search_embedding))
+    if space := reading.free_space:
+        stored.free_space.CopyFrom(ranker_pb2.FreeSpace(columns=space.columns, rows=space.rows, values=space.values))
+    if background.expire_time:
+        stored.expire_time.FromDatetime(background.expire_time)
+    return stored
 
 
 def _searched_text(background: Background) -> str:
@@ -245,9 +322,14 @@ def _searched_text(background: Background) -> str:
     Alone, each caption would be found by its form: the sentences of a language model are nearer to a scene, which has
     the same form, than a title is that says the right thing. docs/performance.md has the figures.
     """
-    given = " ".join(caption.text for caption in background.captions if caption.source is CaptionSource.GIVEN)
+    given = _given_text(background)
     written = " ".join(caption.text for caption in background.captions if caption.source is not CaptionSource.GIVEN)
     return f"{given[: MAX_CAPTION_LENGTH - len(written) - 1]} {written}".strip()[:MAX_CAPTION_LENGTH]
+
+
+def _given_text(background: Background) -> str:
+    """What people wrote: the title and the keywords."""
+    return " ".join(caption.text for caption in background.captions if caption.source is CaptionSource.GIVEN)
 
 
 def _background(stored: ranker_pb2.Background) -> Background:
@@ -256,7 +338,16 @@ def _background(stored: ranker_pb2.Background) -> Background:
 
 
 def _hit(hit: ranker_pb2.Hit) -> Hit:
-    return Hit(_background(hit.background), hit.score, hit.matched_text, hit.matched_caption)
+    return Hit(
+        background=_background(hit.background),
+        score=hit.score,
+        matched_scene=hit.matched_text,
+        matched_caption=hit.matched_caption,
+        signals=tuple(
+            SignalPart(_SIGNALS_BY_NUMBER[each.signal], each.similarity, each.weight) for each in hit.signals
+        ),
+        duplicates=tuple(hit.duplicates),
+    )
 
 
 def _refused(error: ranker_pb2.UpsertError) -> BackdropError:

@@ -10,6 +10,8 @@ from gateway.domain import Background
 _BACKGROUND = TypeAdapter(Background)
 
 MAX_VALUES = 64
+RESERVED = frozenset({"keyword", "orientation", "width", "height", "aspect_ratio"})
+"""What filters call other things than categories and attributes."""
 
 
 def to_record(background: Background) -> dict[str, Any]:
@@ -24,8 +26,9 @@ def from_record(name: str, record: dict[str, Any], update_time: datetime) -> Bac
 
 
 def attributes(background: Background) -> dict[str, tuple[str, ...]]:
-    """What filters see: every category that was read, the keywords and the orientation."""
+    """What filters see: every category that was read, the shop's own, the keywords and the orientation."""
     found = {feature.category: feature.names for feature in background.features if feature.labels}
+    found |= background.attributes
     if background.keywords:
         found["keyword"] = background.keywords[:MAX_VALUES]
     found["orientation"] = (background.orientation,)

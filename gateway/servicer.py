@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
+from datetime import UTC
 
 import grpc
 from aiostream import Stream, stream
@@ -43,14 +44,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
         """Recommends backgrounds for a product photo."""
-        recommended = await self._recommender.recommend(
-            image=request.image,
-            library=request.parent,
-            filters=[domain.Filter(each.key, tuple(each.any_of), each.exclude) for each in request.filters],
-            limit=request.limit if request.HasField("limit") else DEFAULT_LIMIT,
-            language=request.language,
-            deadline=self._deadline(context),
-        )
+        recommended = await self._recommender.recommend(request.image, _wish(request), self._deadline(context))
         return _recommended(recommended)
 
     async def ImportBackgrounds(
@@ -102,14 +96,52 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             validation.check(request)
         except InvalidArgument as error:
             return Outcome(request.name, error=error)
-        item = Item(request.name, request.image, request.title, tuple(request.keywords), request.force)
-        return await self._importer.import_one(item)
+        return await self._importer.import_one(_item(request))
 
     def _timeout_s(self, context: Context) -> float:
         return context.time_remaining() or self._config.default_deadline_s
 
     def _deadline(self, context: Context) -> Deadline:
         return Deadline(self._timeout_s(context))
+
+
+_SIGNALS = {each: pb.Signal.Value(f"SIGNAL_{each.name}") for each in domain.Signal}
+_SIGNALS_BY_NUMBER = {number: signal for signal, number in _SIGNALS.items()}
+
+
+def _wish(request: pb.RecommendRequest) -> domain.Wish:
+    return domain.Wish(
+        library=request.parent,
+        conditions=tuple(_condition(each) for each in request.filters),
+        limit=request.limit if request.HasField("limit") else DEFAULT_LIMIT,
+        language=request.language,
+        diversity=request.diversity,
+        weights={_SIGNALS_BY_NUMBER[each.signal]: each.weight for each in request.weights},
+    )
+
+
+def _condition(message: pb.Filter) -> domain.Condition:
+    limits = message.range
+    if not message.HasField("range"):
+        return domain.Filter(message.key, tuple(message.any_of), message.exclude)
+    return domain.RangeFilter(
+        message.key,
+        limits.min if limits.HasField("min") else None,
+        limits.max if limits.HasField("max") else None,
+        message.exclude,
+    )
+
+
+def _item(request: pb.ImportBackgroundsRequest) -> Item:
+    return Item(
+        name=request.name,
+        image=request.image,
+        title=request.title,
+        keywords=tuple(request.keywords),
+        force=request.force,
+        attributes={each.key: tuple(each.values) for each in request.attributes},
+        expire_time=request.expire_time.ToDatetime(UTC) if request.HasField("expire_time") else None,
+    )
 
 
 def _recommended(recommended: domain.Recommended) -> pb.RecommendResponse:
@@ -154,6 +186,11 @@ def _recommendation(recommendation: domain.Recommendation) -> pb.Recommendation:
         reason=recommendation.reason,
         matched_scene=hit.matched_scene,
         matched_caption=hit.matched_caption,
+        signals=[
+            pb.SignalPart(signal=_SIGNALS[each.signal], similarity=each.similarity, weight=each.weight)
+            for each in hit.signals
+        ],
+        duplicates=hit.duplicates,
     )
 
 
@@ -195,9 +232,13 @@ def _background(background: domain.Background) -> pb.Background:
         size_bytes=background.size_bytes,
         sha256=background.sha256,
         degraded=_degraded(background.degraded),
+        attributes=[pb.Attribute(key=key, values=values) for key, values in background.attributes.items()],
+        palette=[pb.PaletteColor(hex=each.hex, share=each.share) for each in background.palette],
     )
     if background.update_time:
         message.update_time.FromDatetime(background.update_time)
+    if background.expire_time:
+        message.expire_time.FromDatetime(background.expire_time)
     return message
 
 

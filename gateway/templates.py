@@ -15,7 +15,7 @@ def _product(known: dict[str, tuple[str, ...]]) -> Draft:
     thing = _first(known, "object_type") or "product"
     described = _with_article(" ".join([*known.get("color", ())[:1], thing]))
     mood = _first(known, "mood")
-    caption = f"{described} with a {mood} mood." if mood else f"{described}."
+    caption = f"{described} with {_with_article(mood).lower()} mood." if mood else f"{described}."
     scene = f"A clean, softly lit surface that suits {described[0].lower()}{described[1:]}"
     return Draft(caption, f"{scene}, {mood} mood." if mood else f"{scene}.")
 

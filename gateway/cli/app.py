@@ -8,7 +8,7 @@ from google.protobuf import json_format
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from gateway.cli import contact_sheet, importing, stack, tables
-from gateway.cli.client import all_backgrounds, connect, explained_errors, parse_filter, read_image
+from gateway.cli.client import all_backgrounds, connect, explained_errors, parse_filter, parse_weight, read_image
 from gateway.cli.console import out
 
 app = typer.Typer(
@@ -60,7 +60,8 @@ def import_(
     manifest: Annotated[
         Path | None,
         typer.Option(
-            help="CSV or JSON lines with file, title and keywords. [default: manifest.jsonl or .csv in DIRECTORY]",
+            help="CSV or JSON lines with file, title, keywords, expire_time, and attributes of your own to filter by."
+            " [default: manifest.jsonl or .csv in DIRECTORY]",
             exists=True,
             dir_okay=False,
         ),
@@ -86,7 +87,18 @@ def recommend(
     where: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only backgrounds with KEY=VALUE, such as mood=calm; KEY!=VALUE leaves them out. Repeatable."
+            help="Only backgrounds with KEY=VALUE, such as mood=calm or season=winter; KEY!=VALUE leaves them out;"
+            " width>=1200, aspect_ratio=0.9..1.2 for numbers. Repeatable, all must hold."
+        ),
+    ] = None,
+    diversity: Annotated[
+        float, typer.Option(help="0 for the best first, up to 1 for backgrounds as unlike each other as they can be.")
+    ] = 0.0,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How much a signal counts, such as color=0.2 or keywords=0: text, image, photo, color, space,"
+            " keywords. Repeatable."
         ),
     ] = None,
     language: Annotated[str, typer.Option(help="Language to show captions and scenes in, such as en or de.")] = "",
@@ -106,6 +118,8 @@ def recommend(
             limit=limit,
             language=language,
             filters=[parse_filter(each) for each in where or []],
+            diversity=diversity,
+            weights=[parse_weight(each) for each in weight or []],
         )
         response = stub.Recommend(request, timeout=timeout)
         if json:
@@ -115,6 +129,40 @@ def recommend(
         if sheet:
             contact_sheet.write(stub, image, photo.name, response, sheet)
             out(f"Wrote {sheet}", quiet=json)
+
+
+@app.command(name="eval")
+def eval_(
+    labels: Annotated[
+        Path,
+        typer.Argument(
+            help='JSON lines such as {"product": "mug.jpg", "grades": {"oak-table": 3, "beach": 0}}.',
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
+    library: Library = DEFAULT_LIBRARY,
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of the product photos. [default: that of LABELS]", file_okay=False)
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the figures to this file.", dir_okay=False)] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="Figures that an earlier run saved.", exists=True, dir_okay=False)
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the figures to this PNG.", dir_okay=False)] = None,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Measure how well a library is ranked, by grades of your own, and learn the signals' weights from them.
+
+    Grade some backgrounds for some products: 0 for unfit, 3 for perfect. Shown are nDCG@10, recall@5, MRR, how much the
+    answers to different products differ (coverage@5), and the latency; then what each signal adds, with weights that
+    were learned on the other products (leave one out); and the weights that all of your grades teach.
+    """
+    # What it needs takes a second to import, and no other command needs it.
+    from gateway.cli import evaluating
+
+    with explained_errors(target), connect(target) as stub:
+        evaluating.run(stub, labels, photos, library, save_to=save, compare_with=compare, plot_to=plot)
 
 
 @backgrounds.command(name="list")

@@ -1,5 +1,6 @@
 """Calls to the gateway, and their errors as a person wants to read them."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,9 +84,42 @@ def all_backgrounds(stub: gateway_pb2_grpc.GatewayServiceStub, library: str) -> 
 
 
 def parse_filter(text: str) -> pb.Filter:
-    """`KEY=VALUE` or `KEY!=VALUE` as a filter; several values are separated by commas."""
-    key, equals, values = text.partition("=")
-    if not equals:
-        fail(f"--where {text}: write KEY=VALUE or KEY!=VALUE.")
-    exclude = key.endswith("!")
-    return pb.Filter(key=key.removesuffix("!"), any_of=values.split(","), exclude=exclude)
+    """`KEY=VALUE`, `KEY!=VALUE`, `KEY>=NUMBER`, `KEY<=NUMBER` or `KEY=NUMBER..NUMBER` as a filter.
+
+    Several values are separated by commas.
+    """
+    parsed = re.fullmatch(r"(?P<key>[^=!<>]+)(?P<operator>!=|>=|<=|=)(?P<value>.+)", text)
+    if parsed is None:
+        fail(f"--where {text}: write KEY=VALUE, KEY!=VALUE, KEY>=NUMBER, KEY<=NUMBER or KEY=NUMBER..NUMBER.")
+    key, operator, value = parsed.group("key", "operator", "value")
+    limits = _limits(operator, value)
+    if limits is None:
+        return pb.Filter(key=key, any_of=value.split(","), exclude=operator == "!=")
+    low, high = (_number(f"--where {text}", each) if each else None for each in limits)
+    return pb.Filter(key=key, range=pb.Range(min=low, max=high), exclude=operator == "!=")
+
+
+def _limits(operator: str, value: str) -> tuple[str, str] | None:
+    """The least and the largest number, empty where there is none; None for a value that is no range."""
+    if operator == ">=":
+        return value, ""
+    if operator == "<=":
+        return "", value
+    between = re.fullmatch(r"([0-9.]*[0-9])\.\.([0-9.]+)", value)
+    return (between[1], between[2]) if between else None
+
+
+def parse_weight(text: str) -> pb.SignalWeight:
+    """`SIGNAL=NUMBER` as a signal's weight."""
+    name, _, number = text.partition("=")
+    signals = [each.removeprefix("SIGNAL_").lower() for each in pb.Signal.keys()[1:]]
+    if name not in signals:
+        fail(f"--weight {text}: write SIGNAL=NUMBER with one of {', '.join(signals)}.")
+    return pb.SignalWeight(signal=pb.Signal.Value(f"SIGNAL_{name.upper()}"), weight=_number(f"--weight {text}", number))
+
+
+def _number(option: str, number: str) -> float:
+    try:
+        return float(number)
+    except ValueError:
+        fail(f"{option}: {number!r} is no number.")

@@ -1,10 +1,7 @@
 """`backdrop import`: a folder of pictures and its manifest, sent as one stream."""
 
-import csv
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +16,10 @@ from backdrop.gateway.v1 import gateway_pb2_grpc
 from chassis.errors import reason_of
 from gateway.cli.client import UnreadableImage, read_image
 from gateway.cli.console import fail, out, stderr
+from gateway.cli.manifest import Metadata, read_manifest
 
 MANIFEST_NAMES = ("manifest.jsonl", "manifest.csv")
 MAX_ID_LENGTH = 63
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What a manifest says of a picture."""
-
-    title: str = ""
-    keywords: tuple[str, ...] = ()
 
 
 def run(
@@ -73,13 +63,17 @@ class Upload:
             except UnreadableImage as error:
                 self.unsent[background_id] = str(error)
                 continue
-            yield pb.ImportBackgroundsRequest(
+            request = pb.ImportBackgroundsRequest(
                 name=f"{self._parent}/backgrounds/{background_id}",
                 image=image,
                 title=known.title,
                 keywords=known.keywords,
                 force=self._force,
+                attributes=[pb.Attribute(key=key, values=values) for key, values in known.attributes.items()],
             )
+            if known.expire_time:
+                request.expire_time.FromDatetime(known.expire_time)
+            yield request
 
 
 def find_pictures(directory: Path) -> dict[str, Path]:
@@ -94,48 +88,6 @@ def find_pictures(directory: Path) -> dict[str, Path]:
             fail(f"{path} and {found[background_id]} would have the same id, {background_id}; rename one.")
         found[background_id] = path
     return found
-
-
-def read_manifest(path: Path | None) -> dict[str, Metadata]:
-    """Titles and keywords by file name, from CSV (keywords separated by commas or semicolons) or JSON lines."""
-    if path is None:
-        return {}
-    rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path)
-    return {Path(str(row["file"])).name: _metadata(row) for row in rows}
-
-
-def _metadata(row: dict[str, object]) -> Metadata:
-    keywords = row.get("keywords") or ()
-    if isinstance(keywords, str):
-        keywords = keywords.replace(";", ",").split(",")
-    if not isinstance(keywords, list | tuple):
-        fail(f"The manifest's keywords of {row['file']} are neither a list nor text.")
-    stripped = (str(keyword).strip() for keyword in keywords)
-    return Metadata(str(row.get("title") or ""), tuple(filter(None, stripped)))
-
-
-def _csv_rows(path: Path) -> Iterator[dict[str, object]]:
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
-        if "file" not in (reader.fieldnames or ()):
-            fail(f"{path} has no column named file.", "Its first line names the columns: file,title,keywords")
-        yield from reader
-
-
-def _json_rows(path: Path) -> Iterator[dict[str, object]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            fail(f"{path}, line {number} is not JSON: {error.msg}.")
-        if not isinstance(row, dict) or "file" not in row:
-            fail(
-                f"{path}, line {number} names no file.",
-                'A line looks like {"file": "a.jpg", "title": "...", "keywords": ["..."]}',
-            )
-        yield row
 
 
 def _default_manifest(directory: Path) -> Path | None:

@@ -46,6 +46,10 @@ def print_background(background: pb.Background) -> None:
         table.add_row(f"caption, {source}", Text(caption.text))
     for feature in background.features:
         table.add_row(feature.category, _labels(feature))
+    for attribute in background.attributes:
+        table.add_row(attribute.key, Text(", ".join(attribute.values)))
+    if background.HasField("expire_time"):
+        table.add_row("shown until", background.expire_time.ToJsonString())
     table.add_row("picture", f"{background.width}x{background.height}, {background.size_bytes:,} bytes")
     table.add_row("stored", background.update_time.ToJsonString())
     for each in background.degraded:
@@ -95,11 +99,31 @@ def _scene(candidate: pb.Candidate) -> Text:
 
 
 def _recommendations(recommendations: Iterable[pb.Recommendation]) -> Table:
-    table = Table("", "background", "score", "reason", title="Backgrounds", title_justify="left", title_style="bold")
+    columns = ("", "background", "score", "of which", "reason")
+    table = Table(*columns, title="Backgrounds", title_justify="left", title_style="bold")
     for rank, each in enumerate(recommendations, start=1):
-        table.add_row(str(rank), _id(each.background), f"{each.score:.2f}", Text(each.reason))
+        reason = Text(each.reason)
+        if each.duplicates:
+            reason.append(f" Looks the same: {', '.join(map(background_id, each.duplicates))}.", style="dim")
+        table.add_row(str(rank), _id(each.background), f"{each.score:.2f}", _parts(each.signals), reason)
     return table
 
 
+def signal_name(part: pb.SignalPart) -> str:
+    """What a signal is called here."""
+    return pb.Signal.Name(part.signal).removeprefix("SIGNAL_").lower()
+
+
+def _parts(parts: Iterable[pb.SignalPart]) -> Text:
+    """What each signal contributed, the most first; what rounds to nothing is left out."""
+    shown = ((signal_name(each), each.similarity * each.weight) for each in parts)
+    return Text("\n".join(f"{name} {value:.2f}" for name, value in shown if abs(value) >= 0.005), style="dim")
+
+
 def _id(background: pb.Background) -> str:
-    return background.name.rsplit("/", 1)[1]
+    return background_id(background.name)
+
+
+def background_id(name: str) -> str:
+    """The last part of a background's name."""
+    return name.rsplit("/", 1)[1]

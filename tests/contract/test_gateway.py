@@ -7,9 +7,11 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from backdrop.gateway.v1 import gateway_pb2_grpc
+from backdrop.ranker.v1 import ranker_pb2
 from chassis.channels import open_channel
 from chassis.errors import (
     NotFound,
@@ -88,7 +90,7 @@ async def test_a_recommendation_tells_all_that_led_to_it(stub: Any) -> None:
     [best] = response.recommendations
     assert best.background.name == OAK
     assert best.reason == "Close match for “scene 0”; both are calm; white before brown."
-    assert {each.stage for each in response.stages} == {"features", "captions", "grounding", "ranking"}
+    assert {each.stage for each in response.stages} == {"features", "captions", "grounding", "embedding", "ranking"}
     models = response.models
     assert (models.image_text, models.language, models.sentence_embedding) == ("tiny-clip", "tiny-llm", "tiny-minilm")
     assert not response.degraded
@@ -114,6 +116,82 @@ async def test_a_caption_that_claims_more_than_was_read_must_please_the_photo_mo
     assert "claims “roses”, which no feature of the photo supports" in by_caption["caption 1"].reason
     assert by_caption["caption 2"].verdict == pb.VERDICT_USED
     assert [text.text for text in peers.ranker.ranked[-1].texts] == ["scene 2", "scene 0"]
+
+
+async def test_all_that_signals_need_reaches_the_ranker(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak", title="An oak table", keywords=["kitchen"])])
+    await recommend(stub, diversity=0.5, weights=[pb.SignalWeight(signal=pb.SIGNAL_COLOR, weight=0.25)])
+    stored, asked = peers.ranker.stored[OAK], peers.ranker.ranked[-1]
+    assert list(stored.image_embedding.values) == [0.0, 1.0]
+    assert (stored.palette[0].hex, stored.width, stored.height) == ("#fafafa", 1200, 900)
+    assert list(stored.free_space.values) == [1.0] * 64
+    assert stored.words == "An oak table kitchen"
+    assert [list(text.embedding.values) for text in asked.texts] == [[pytest.approx(0.6), pytest.approx(0.8)]] * 3
+    assert list(asked.product.embedding.values) == [0.0, 1.0]
+    assert (asked.product.aspect_ratio, asked.product.palette[0].hex) == (0.5, "#fafafa")
+    assert asked.diversity == 0.5
+    assert [(each.signal, each.weight) for each in asked.weights] == [(ranker_pb2.SIGNAL_COLOR, 0.25)]
+
+
+async def test_a_recommendation_tells_its_parts_and_what_looks_the_same(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    peers.ranker.duplicates = [f"{LIBRARY}/backgrounds/oak-2"]
+    [best] = (await recommend(stub)).recommendations
+    assert [(part.signal, part.weight) for part in best.signals] == [(pb.SIGNAL_TEXT, 1.0)]
+    assert list(best.duplicates) == [f"{LIBRARY}/backgrounds/oak-2"]
+
+
+async def test_scenes_that_cannot_be_compared_with_pictures_degrade_the_answer(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    peers.captioner.embed_trouble.error = Unavailable("restarting")
+    peers.ranker.unused = [ranker_pb2.UnusedSignal(signal=ranker_pb2.SIGNAL_IMAGE, reason="No embeddings.")]
+    response = await recommend(stub)
+    assert len(response.recommendations) == 1
+    assert [each.stage for each in response.degraded] == ["signals"]
+    assert not any(text.HasField("embedding") for text in peers.ranker.ranked[-1].texts)
+
+
+async def test_a_signal_that_the_ranker_could_not_use_degrades_the_answer(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    peers.ranker.unused = [ranker_pb2.UnusedSignal(signal=ranker_pb2.SIGNAL_COLOR, reason="No colours.")]
+    [degraded] = (await recommend(stub)).degraded
+    assert (degraded.stage, degraded.reason) == ("signals", "SIGNAL_UNUSED")
+    assert "color" in degraded.message
+    assert "No colours." in degraded.message
+
+
+async def test_the_shops_own_attributes_can_be_filtered_by_and_come_back(stub: Any, peers: Peers) -> None:
+    expires = Timestamp(seconds=1_900_000_000)
+    season = pb.Attribute(key="season", values=["winter"])
+    await import_(stub, [item("oak", attributes=[season], expire_time=expires)])
+    stored = peers.ranker.stored[OAK]
+    assert {each.key: list(each.values) for each in stored.attributes}["season"] == ["winter"]
+    assert stored.expire_time == expires
+    read = (await stub.GetBackground(pb.GetBackgroundRequest(name=OAK))).background
+    assert (list(read.attributes), read.expire_time) == ([season], expires)
+    again = await import_(stub, [item("oak", attributes=[season], expire_time=expires)])
+    assert again["oak"].outcome == pb.OUTCOME_UNCHANGED
+    later = await import_(stub, [item("oak", attributes=[season], expire_time=Timestamp(seconds=2_000_000_000))])
+    assert later["oak"].outcome == pb.OUTCOME_UPDATED
+
+
+@pytest.mark.parametrize("key", ["surface", "keyword", "width", "Season"])
+async def test_an_attribute_that_means_something_else_is_refused(stub: Any, key: str) -> None:
+    outcomes = await import_(stub, [item("oak", attributes=[pb.Attribute(key=key, values=["x"])]), item("pine")])
+    assert "attributes" in outcomes["oak"].error.message
+    assert outcomes["pine"].outcome == pb.OUTCOME_CREATED
+
+
+async def test_filters_reach_the_ranker_as_they_were_sent(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    filters = [
+        pb.Filter(key="surface", any_of=["wood"], exclude=True),
+        pb.Filter(key="width", range=pb.Range(min=0)),
+        pb.Filter(key="aspect_ratio", range=pb.Range(min=0.9, max=1.2), exclude=True),
+    ]
+    await recommend(stub, filters=filters)
+    sent = [each.SerializeToString() for each in peers.ranker.ranked[-1].filters]
+    assert sent == [each.SerializeToString() for each in filters]
 
 
 async def test_captions_are_shown_in_the_callers_language_and_matched_in_english(stub: Any, peers: Peers) -> None:

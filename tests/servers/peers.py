@@ -37,6 +37,7 @@ class TinyCaptioner(captioner_pb2_grpc.CaptionerServiceServicer):
     def __init__(self) -> None:
         self.trouble = Trouble()
         self.score_trouble = Trouble()
+        self.embed_trouble = Trouble()
         self.scores: dict[str, float] = {}
         self.unsure: set[str] = set()
 
@@ -56,7 +57,16 @@ class TinyCaptioner(captioner_pb2_grpc.CaptionerServiceServicer):
             image_width=1200,
             image_height=900,
             content_type="image/jpeg",
+            palette=[captioner_pb2.PaletteColor(name="white", hex="#fafafa", share=1.0)],
+            free_space=captioner_pb2.FreeSpace(columns=8, rows=8, values=[1.0] * 64),
+            search_embedding=captioner_pb2.Embedding(values=[0.0, 1.0], model=MODEL),
+            foreground=captioner_pb2.BoundingBox(left=100, top=100, width=200, height=400),
         )
+
+    async def EmbedTexts(self, request: Any, context: Any) -> captioner_pb2.EmbedTextsResponse:
+        await self.embed_trouble.happen()
+        embeddings = [captioner_pb2.Embedding(values=[0.6, 0.8], model=MODEL) for _ in request.texts]
+        return captioner_pb2.EmbedTextsResponse(embeddings=embeddings, model=MODEL)
 
     async def ScoreTexts(self, request: Any, context: Any) -> captioner_pb2.ScoreTextsResponse:
         await self.score_trouble.happen()
@@ -109,6 +119,8 @@ class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
         self.trouble = Trouble()
         self.stored: dict[str, ranker_pb2.Background] = {}
         self.ranked: list[ranker_pb2.RankBackgroundsRequest] = []
+        self.duplicates: list[str] = []
+        self.unused: list[ranker_pb2.UnusedSignal] = []
 
     async def UpsertBackgrounds(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:
         async for request in request_iterator:
@@ -134,10 +146,17 @@ class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
         await self.trouble.happen()
         self.ranked.append(request)
         hits = [
-            ranker_pb2.Hit(background=each, score=0.7, matched_text=request.texts[0].text, matched_caption="oak")
+            ranker_pb2.Hit(
+                background=each,
+                score=0.7,
+                matched_text=request.texts[0].text,
+                matched_caption="oak",
+                signals=[ranker_pb2.SignalPart(signal=ranker_pb2.SIGNAL_TEXT, similarity=0.7, weight=1)],
+                duplicates=self.duplicates,
+            )
             for each in self._library(request.parent)[: request.limit]
         ]
-        return ranker_pb2.RankBackgroundsResponse(hits=hits, model="tiny-minilm")
+        return ranker_pb2.RankBackgroundsResponse(hits=hits, model="tiny-minilm", unused=self.unused)
 
     def _find(self, name: str) -> ranker_pb2.Background:
         if name not in self.stored:
