@@ -5,6 +5,7 @@ a library is one tenant of the payload index, and comparing all of its backgroun
 thousand, while the graph that `optimize()` would build costs recall and stops the engine for a minute.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +48,8 @@ def open_edge_engine(config: RankerConfig, space: VectorSpace) -> Iterator["Edge
         EmbeddingModelChanged: it holds vectors of other models.
     """
     path = config.store_path
-    with owned_folder(path):
+    # Whoever wants the folder has to stop the ranker: this process would be started again.
+    with owned_folder(path, owner=os.getppid()):
         make_shard(path, space, lambda folder: _create_shard(folder, space))
         space.require(stored_space(path), f"The store in {path}", "BACKDROP_RANKER_STORE_PATH")
         shard = _load_shard(path, space)

@@ -20,8 +20,12 @@ from services.ranker.vector_store import StoreDamaged, StoreFull, StoreInUse, St
 
 
 @contextmanager
-def owned_folder(path: Path) -> Iterator[None]:
+def owned_folder(path: Path, owner: int | None = None) -> Iterator[None]:
     """Makes the folder and owns it inside the `with`; the system lets go of it when the process dies, however it dies.
+
+    Args:
+        path: the folder.
+        owner: the process that others are told of, where it is not this one.
 
     Raises:
         StoreInUse: another process owns it, or this one does already.
@@ -46,7 +50,7 @@ def owned_folder(path: Path) -> Iterator[None]:
                 " BACKDROP_RANKER_STORE_PATH."
             ) from error
         lock.truncate(0)
-        lock.write(str(os.getpid()))
+        lock.write(str(owner or os.getpid()))
         lock.flush()
         yield
 

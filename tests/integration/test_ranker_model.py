@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from services.ranker.sentence_model import PACKAGED_MODEL, EmbeddingModelNotLoaded, SentenceTransformerEncoder
-from services.ranker.vector_store import VectorSpace
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +16,7 @@ def encoder() -> SentenceTransformerEncoder:
 def test_vectors_are_of_unit_length(encoder: SentenceTransformerEncoder) -> None:
     vectors = encoder.encode(["oak", "A marble table top in soft light. " * 200, "木のテーブル"])
 
-    assert encoder.space == VectorSpace(PACKAGED_MODEL, 384)
+    assert (encoder.model, encoder.dimension) == (PACKAGED_MODEL, 384)
     assert vectors.shape == (3, 384)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 

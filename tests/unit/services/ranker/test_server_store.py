@@ -107,7 +107,7 @@ async def test_a_collection_of_another_model_is_refused(tmp_path: Path) -> None:
 
 async def test_a_collection_that_is_not_the_rankers_is_refused(tmp_path: Path) -> None:
     server = EdgeServer(tmp_path)
-    photos = {"size": 8, "distance": "Dot", "multivector_config": {"comparator": "max_sim"}}
+    photos = {"size": 8, "distance": "Dot", "datatype": "float16"}
     url = "http://qdrant/collections/backgrounds"
     await server.handle_async_request(httpx.Request("PUT", url, content=json.dumps({"vectors": {"photos": photos}})))
 

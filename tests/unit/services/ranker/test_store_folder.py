@@ -12,7 +12,7 @@ from services.ranker.vector_store import (
     VectorSpace,
 )
 
-SPACE = VectorSpace("a-model", 4)
+SPACE = VectorSpace("a-model", 4, "eye", 4)
 
 
 def write_shard(folder: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_disk_that_fails_while_the_store_is_made_is_reported_and_leaves_nothin
 
 def test_a_store_is_made_once(tmp_path: Path) -> None:
     make_shard(tmp_path, SPACE, write_shard)
-    make_shard(tmp_path, VectorSpace("another-model", 8), write_shard)
+    make_shard(tmp_path, VectorSpace("another-model", 8, "eye", 4), write_shard)
 
     assert stored_space(tmp_path) == SPACE
 
@@ -64,7 +64,7 @@ def test_an_unreadable_description_is_damage(tmp_path: Path, content: str) -> No
         stored_space(tmp_path)
 
 
-@pytest.mark.parametrize("stored", [VectorSpace("another-model", 4), VectorSpace("a-model", 8)])
+@pytest.mark.parametrize("stored", [VectorSpace("another-model", 4, "eye", 4), VectorSpace("a-model", 8, "eye", 4)])
 def test_vectors_of_another_model_are_refused_with_what_to_do(stored: VectorSpace) -> None:
     with pytest.raises(EmbeddingModelChanged) as caught:
         SPACE.require(stored, "The store", "BACKDROP_RANKER_STORE_PATH")
