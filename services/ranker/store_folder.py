@@ -44,9 +44,9 @@ def owned_folder(path: Path, owner: int | None = None) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.seek(0)
-            owner = lock.read().strip() or "unknown"
+            holder = lock.read().strip() or "unknown"
             raise StoreInUse(
-                f"Another ranker (process {owner}) uses {path}. Stop it, or name another folder with"
+                f"Another ranker (process {holder}) uses {path}. Stop it, or name another folder with"
                 " BACKDROP_RANKER_STORE_PATH."
             ) from error
         lock.truncate(0)
