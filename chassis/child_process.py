@@ -9,8 +9,9 @@ import asyncio
 import itertools
 import pickle
 import signal
+import socket
+import struct
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -35,6 +36,11 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 30.0
 _STOP_S = 5.0
 _MAX_BATCH = 256
 _PARENT_GONE = (BrokenPipeError, ConnectionResetError)
+_GONE = (asyncio.IncompleteReadError, ConnectionError)
+
+# How `multiprocessing.connection.Connection` frames messages: the length, or -1 and a longer length.
+_LENGTH, _LONG_LENGTH = struct.Struct("!i"), struct.Struct("!Q")
+_READ_AHEAD_BYTES = 1 << 20
 
 
 class Hosted(Protocol):
@@ -103,8 +109,6 @@ class ChildProcess:
         self._ready = False
         self._numbers = itertools.count()
         self._answers: dict[int, asyncio.Future[Any]] = {}
-        self._sender = ThreadPoolExecutor(1, thread_name_prefix=f"to {name}")
-        self._receiver = ThreadPoolExecutor(1, thread_name_prefix=f"from {name}")
 
     async def __aenter__(self) -> Self:
         """Starts the process and waits until the object is open.
@@ -140,10 +144,11 @@ class ChildProcess:
         number = next(self._numbers)
         answer = self._answers[number] = self._loop.create_future()
         try:
-            # Where nothing can be sent, the process has ended, and the keeper settles the answer.
-            with suppress(OSError):
-                await self._loop.run_in_executor(self._sender, _send, self._connection, (number, method, arguments))
-            return await asyncio.wait_for(answer, self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                # Where nothing can be sent, the process has ended, and the keeper settles the answer.
+                with suppress(ConnectionError):
+                    await self._stream.send((number, method, arguments))
+                return await answer
         except TimeoutError as error:
             log.error("process_hangs", process=self._name, method=method, timeout_s=self._timeout_s)
             # Its end makes the keeper start another one.
@@ -161,21 +166,22 @@ class ChildProcess:
             raise self._restarting()
 
     async def _spawn(self) -> None:
-        self._process, self._connection = await self._loop.run_in_executor(self._sender, self._start_process)
+        self._process, ours = await asyncio.to_thread(self._start_process)
+        self._stream = await _Stream.over(ours)
 
-    def _start_process(self) -> tuple[SpawnProcess, Connection]:
+    def _start_process(self) -> tuple[SpawnProcess, socket.socket]:
         context = get_context("spawn")
-        ours, theirs = context.Pipe()
+        ours, theirs = socket.socketpair()
         # Without a copy of theirs here, their end shows as the end of the stream.
-        with theirs:
-            process = context.Process(target=self._child.live, args=(theirs,), name=self._name, daemon=True)
+        with Connection(theirs.detach()) as connection:
+            process = context.Process(target=self._child.live, args=(connection,), name=self._name, daemon=True)
             process.start()
         return process, ours
 
     async def _get_ready(self) -> None:
         try:
-            first = await self._loop.run_in_executor(self._receiver, self._connection.recv)
-        except (EOFError, OSError) as error:
+            first = await self._stream.receive()
+        except _GONE as error:
             raise self._not_started(await self._end()) from error
         if isinstance(first, BackdropError):
             raise first
@@ -185,7 +191,7 @@ class ChildProcess:
             )
             raise self._not_started(how)
         self.card = first
-        self._receiving = self._loop.run_in_executor(self._receiver, self._receive, self._connection)
+        self._receiving = asyncio.create_task(self._receive(self._stream), name=f"from {self._name}")
         self._set_ready(True)
 
     async def _keep_running(self) -> None:
@@ -216,19 +222,19 @@ class ChildProcess:
             log.error("process_restart_failed", process=self._name, error=str(error))
             await self._end()
 
-    def _receive(self, connection: Connection) -> None:
+    async def _receive(self, stream: "_Stream") -> None:
         """Hands answers to those who wait for them, until the process ends."""
         while True:
             try:
-                number, answer = connection.recv()
-            except (EOFError, OSError):
+                number, answer = await stream.receive()
+            except _GONE:
                 return
             except Exception:
                 # Nobody knows whose answer it was, so all who wait must hear of it.
                 log.exception("answer_unreadable", process=self._name)
                 self._process.kill()
                 return
-            self._loop.call_soon_threadsafe(self._settle, number, answer)
+            self._settle(number, answer)
 
     def _settle(self, number: int, answer: object) -> None:
         waiting = self._answers.pop(number, None)
@@ -248,22 +254,55 @@ class ChildProcess:
 
     async def _end(self) -> str:
         """Ends the process, unless it has ended by itself, and tells how it ended."""
-        # Not while the thread that sends uses it.
-        await self._loop.run_in_executor(self._sender, self._connection.close)
+        await self._stream.close()
         await asyncio.to_thread(_join_or_kill, self._process)
         code = self._process.exitcode
         return f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit status {code}"
 
     async def _stop(self) -> None:
         self._ready = False
-        self._sender.submit(_dismiss, self._connection)
+        with suppress(ConnectionError):
+            await self._stream.send(None)
         await asyncio.to_thread(_join_or_kill, self._process)
-        # The thread that receives ends with the process.
-        await asyncio.to_thread(self._receiver.shutdown)
-        await asyncio.to_thread(self._sender.shutdown, cancel_futures=True)
+        # What it has answered before its end is still read.
+        if receiving := getattr(self, "_receiving", None):
+            await receiving
         self._set_ready(False)
-        self._connection.close()
+        await self._stream.close()
         self._process.close()
+
+
+class _Stream:
+    """The parent's end: messages as `Connection` frames them, without a thread that waits for them."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def over(cls, end: socket.socket) -> Self:
+        """Takes over one end of a pair of sockets."""
+        return cls(*await asyncio.open_unix_connection(sock=end, limit=_READ_AHEAD_BYTES))
+
+    async def send(self, message: object) -> None:
+        """Sends a message, waiting while the other end does not read."""
+        data = _pickled(message)
+        self._writer.write(_LENGTH.pack(-1) + _LONG_LENGTH.pack(len(data)))
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def receive(self) -> Any:
+        """The next message."""
+        [length] = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
+        if length == -1:
+            [length] = _LONG_LENGTH.unpack(await self._reader.readexactly(_LONG_LENGTH.size))
+        return pickle.loads(await self._reader.readexactly(length))
+
+    async def close(self) -> None:
+        """Lets the other end see the end."""
+        self._writer.close()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,13 +393,12 @@ def _arrived(connection: Connection) -> tuple[list[Request], bool]:
 
 
 def _send(connection: Connection, message: object) -> None:
+    connection.send_bytes(_pickled(message))
+
+
+def _pickled(message: object) -> bytes:
     # Protocol 5 copies arrays once less than the default one.
-    connection.send_bytes(pickle.dumps(message, protocol=5))
-
-
-def _dismiss(connection: Connection) -> None:
-    with suppress(OSError):
-        connection.send(None)
+    return pickle.dumps(message, protocol=5)
 
 
 def _join_or_kill(process: SpawnProcess) -> None:
