@@ -5,6 +5,7 @@ from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -20,10 +21,10 @@ from services.ranker.background import (
     Filter,
     LibraryNotFound,
 )
+from services.ranker.index import Index, Version
 from services.ranker.ranking import Hit, Product, Query, UnusedSignal, WeightedText, explain, plan
 from services.ranker.signals import Signal, Vectors, background_parts
-from services.ranker.text_embedding import TextEmbedder
-from services.ranker.vector_store import Found, IndexedBackground, Page, Search, StoreFull, VectorSpace, VectorStore
+from services.ranker.vector_store import Found, IndexedBackground, Page, Search, StoreFull, VectorStore
 
 SEARCH_SECONDS = Histogram(
     "backdrop_ranker_search_seconds",
@@ -51,47 +52,36 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Slate:
-    """Hits, and the signals that took no part in them."""
+    """Hits, the signals that took no part in them, and the sentence-embedding model that compared."""
 
     hits: list[Hit]
     unused: tuple[UnusedSignal, ...]
+    model: str
 
 
 class Catalog:
     """Backgrounds by library, found by how they suit texts and a product.
 
     Args:
-        embedder: turns texts into vectors.
-        store: keeps them.
-        space: of the vectors in the store.
+        index: embeds texts and keeps the vectors.
         weights: of the signals, where a request names no others.
         max_backgrounds: of one library; 0 for no limit.
     """
 
     def __init__(
         self,
-        embedder: TextEmbedder,
-        store: VectorStore,
-        space: VectorSpace,
+        index: Index[Any],
         weights: Mapping[Signal, float],
         max_backgrounds: int = 0,
     ) -> None:
-        self._embedder = embedder
-        self._store = store
+        self._index = index
         self._weights = dict(weights)
         self._max_backgrounds = max_backgrounds
         self._quota = asyncio.Lock()
-        self._space = space
-        self._layout = space.layout
-
-    @property
-    def model(self) -> str:
-        """The name of the sentence-embedding model."""
-        return self._space.model
 
     def require_image_model(self, background: Background) -> None:
         """Raises `InvalidArgument` when the background's image embedding is not of the configured model."""
-        space, image = self._space, background.image
+        space, image = self._index.version.space, background.image
         if image and (image.model, len(image.values)) != (space.image_model, space.image_dimension):
             raise InvalidArgument.of(
                 "background.image_embedding",
@@ -110,13 +100,14 @@ class Catalog:
             StoreFull: a library would get more than its quota; nothing was stored.
         """
         last = {each.name: each for each in backgrounds}
-        indexed = await self._indexed(list(last.values()))
-        if self._max_backgrounds:
-            async with self._quota:
-                await self._require_quota(list(last))
-                created = await self._store.upsert(indexed)
-        else:
-            created = await self._store.upsert(indexed)
+        async with self._index.writing(last) as version:
+            indexed = await embedded(version, list(last.values()))
+            if self._max_backgrounds:
+                async with self._quota:
+                    await self._require_quota(version.store, list(last))
+                    created = await version.store.upsert(indexed)
+            else:
+                created = await version.store.upsert(indexed)
         UPSERTED_BACKGROUNDS.inc(len(last))
         new = {name for name, is_new in zip(last, created, strict=True) if is_new}
         return [_take(new, each.name) for each in backgrounds]
@@ -127,7 +118,8 @@ class Catalog:
         Raises:
             BackgroundNotFound: there is none of that name.
         """
-        background = await self._store.get(name)
+        async with self._index.reading() as version:
+            background: Background | None = await version.store.get(name)
         if background is None:
             raise BackgroundNotFound(name)
         return background
@@ -138,8 +130,9 @@ class Catalog:
         Raises:
             BackgroundNotFound: there is none of that name.
         """
-        if not await self._store.delete(name):
-            raise BackgroundNotFound(name)
+        async with self._index.writing([name]) as version:
+            if not await version.store.delete(name):
+                raise BackgroundNotFound(name)
 
     async def page(self, library: str, limit: int, first_point: UUID | None = None) -> Page:
         """At most `limit` backgrounds of a library, from `first_point` on.
@@ -147,10 +140,11 @@ class Catalog:
         Raises:
             LibraryNotFound: the library holds nothing.
         """
-        page = await self._store.page(library, limit, first_point)
-        if not page.backgrounds:
-            await self._require(library)
-        return page
+        async with self._index.reading() as version:
+            page: Page = await version.store.page(library, limit, first_point)
+            if not page.backgrounds:
+                await _require(version.store, library)
+            return page
 
     async def rank(self, request: Request) -> Slate:
         """The backgrounds that suit best, the best first, those that look the same once.
@@ -159,83 +153,91 @@ class Catalog:
             LibraryNotFound: the library holds nothing.
             InvalidArgument: a filter names an attribute that no background of the library has, or no signal is left.
         """
-        vectors = await self._embedder.embed([each.text for each in request.texts])
-        weights = {**self._weights, **request.weights}
-        query = plan(request.texts, vectors, request.product, weights, self._space.image_model)
-        if not query.weights:
-            raise InvalidArgument.of("weights", "no signal is left to rank by; give one of them a weight above 0")
-        hits = await self._slate(request, query)
-        if not hits or any(each.exclude for each in request.conditions):
-            await self._require(request.library)
-            await self._require_keys(request)
-        return Slate(hits, query.unused)
+        async with self._index.reading() as version:
+            vectors = await version.embedder.embed([each.text for each in request.texts])
+            weights = {**self._weights, **request.weights}
+            query = plan(request.texts, vectors, request.product, weights, version.space.image_model)
+            if not query.weights:
+                raise InvalidArgument.of("weights", "no signal is left to rank by; give one of them a weight above 0")
+            hits = await _slate(version, request, query)
+            if not hits or any(each.exclude for each in request.conditions):
+                await _require(version.store, request.library)
+                await _require_keys(version.store, request)
+            return Slate(hits, query.unused, version.space.model)
 
-    async def _slate(self, request: Request, query: Query) -> list[Hit]:
-        """Looks for more than are wanted until enough are left without those that look the same."""
-        wanted = request.limit + _SPARE
-        while True:
-            found = await self._search(request, query, wanted)
-            hits = slate.collapse(explain(query, self._layout, found), _stacked(found), self._layout)
-            if len(hits) >= request.limit or len(found) < wanted:
-                return hits[: request.limit]
-            wanted *= 4
-
-    async def _search(self, request: Request, query: Query, limit: int) -> list[Found]:
-        search = Search(
-            library=request.library,
-            vector=query.vector(self._layout),
-            now=datetime.now(UTC),
-            conditions=request.conditions,
-            limit=limit,
-            words=query.words,
-            words_weight=query.weights.get(Signal.KEYWORDS, 0.0),
-            diversity=request.diversity,
-        )
-        with SEARCH_SECONDS.time():
-            found = await self._store.search(search)
-        # Backgrounds of one score stand in the order of their names; a diverse slate has an order of its own.
-        return found if request.diversity else sorted(found, key=lambda each: (-each.score, str(each.background.name)))
-
-    async def _indexed(self, backgrounds: Sequence[Background]) -> list[IndexedBackground]:
-        vectors = await self._embedder.embed([caption for each in backgrounds for caption in each.captions])
-        indexed = []
-        start = 0
-        for each in backgrounds:
-            end = start + len(each.captions)
-            vector = self._layout.vector(background_parts(each, vectors[start:end]))
-            indexed.append(IndexedBackground(each, vector))
-            start = end
-        return indexed
-
-    async def _require(self, library: str) -> None:
-        if not await self._store.count(library):
-            raise LibraryNotFound(library)
-
-    async def _require_keys(self, request: Request) -> None:
-        """A misspelt key would silently find nothing, or exclude nothing."""
-        filters = [(number, each) for number, each in enumerate(request.conditions) if isinstance(each, Filter)]
-        known = await self._store.attribute_keys(request.library) if filters else frozenset()
-        for number, each in filters:
-            if each.key not in known:
-                keys = ", ".join(sorted(known)) or "none"
-                raise InvalidArgument.of(
-                    f"filters[{number}].key",
-                    f"no background of this library has an attribute {each.key!r}; it has {keys}",
-                )
-
-    async def _require_quota(self, names: Sequence[BackgroundName]) -> None:
+    async def _require_quota(self, store: VectorStore, names: Sequence[BackgroundName]) -> None:
         for library, count in Tally(name.library for name in names).items():
-            held = await self._store.count(library)
+            held = await store.count(library)
             if held + count <= self._max_backgrounds:
                 continue
             of_library = [name for name in names if name.library == library]
-            new = [name for name in of_library if await self._store.get(name) is None]
+            new = [name for name in of_library if await store.get(name) is None]
             if held + len(new) > self._max_backgrounds:
                 raise StoreFull(
                     f"Library libraries/{library} may hold {self._max_backgrounds} backgrounds and has {held}: delete"
                     " some, or have BACKDROP_RANKER_MAX_BACKGROUNDS raised.",
                     metadata={"library": f"libraries/{library}"},
                 )
+
+
+async def embedded(version: Version[Any], backgrounds: Sequence[Background]) -> list[IndexedBackground]:
+    """The backgrounds with their vectors."""
+    vectors = await version.embedder.embed([caption for each in backgrounds for caption in each.captions])
+    indexed = []
+    start = 0
+    for each in backgrounds:
+        end = start + len(each.captions)
+        vector = version.space.layout.vector(background_parts(each, vectors[start:end]))
+        indexed.append(IndexedBackground(each, vector))
+        start = end
+    return indexed
+
+
+async def _slate(version: Version[Any], request: Request, query: Query) -> list[Hit]:
+    """Looks for more than are wanted until enough are left without those that look the same."""
+    layout = version.space.layout
+    wanted = request.limit + _SPARE
+    while True:
+        found = await _search(version, request, query, wanted)
+        hits = slate.collapse(explain(query, layout, found), _stacked(found), layout)
+        if len(hits) >= request.limit or len(found) < wanted:
+            return hits[: request.limit]
+        wanted *= 4
+
+
+async def _search(version: Version[Any], request: Request, query: Query, limit: int) -> list[Found]:
+    search = Search(
+        library=request.library,
+        vector=query.vector(version.space.layout),
+        now=datetime.now(UTC),
+        conditions=request.conditions,
+        limit=limit,
+        words=query.words,
+        words_weight=query.weights.get(Signal.KEYWORDS, 0.0),
+        diversity=request.diversity,
+    )
+    with SEARCH_SECONDS.time():
+        found: list[Found] = await version.store.search(search)
+    # Backgrounds of one score stand in the order of their names; a diverse slate has an order of its own.
+    return found if request.diversity else sorted(found, key=lambda each: (-each.score, str(each.background.name)))
+
+
+async def _require(store: VectorStore, library: str) -> None:
+    if not await store.count(library):
+        raise LibraryNotFound(library)
+
+
+async def _require_keys(store: VectorStore, request: Request) -> None:
+    """A misspelt key would silently find nothing, or exclude nothing."""
+    filters = [(number, each) for number, each in enumerate(request.conditions) if isinstance(each, Filter)]
+    known = await store.attribute_keys(request.library) if filters else frozenset()
+    for number, each in filters:
+        if each.key not in known:
+            keys = ", ".join(sorted(known)) or "none"
+            raise InvalidArgument.of(
+                f"filters[{number}].key",
+                f"no background of this library has an attribute {each.key!r}; it has {keys}",
+            )
 
 
 def _stacked(found: Sequence[Found]) -> Vectors:

@@ -18,7 +18,8 @@ class RankerConfig(ServerConfig):
     """Port to listen on for gRPC; 0 takes a free one."""
 
     embedding_model: str = ""
-    """Sentence-transformers model: a name of the hub or a folder; empty for the all-MiniLM-L6-v2 that is installed."""
+    """Sentence-transformers model: a name of the hub or a folder; empty for the all-MiniLM-L6-v2 that is installed.
+    An index of another model is moved to it while that one answers."""
 
     embedding_device: str = ""
     """Device of the model, such as `cpu` or `cuda`; empty for the best there is."""
@@ -69,7 +70,7 @@ class RankerConfig(ServerConfig):
     """Key of the Qdrant server; empty when it asks for none."""
 
     qdrant_collection: str = Field(default="backgrounds", min_length=1)
-    """Collection of the Qdrant server; created when it is missing."""
+    """Alias on the Qdrant server of the collection in use; `name-1` is created when it is missing."""
 
     qdrant_timeout_s: int = Field(default=5, ge=1)
     """Seconds that one request to the Qdrant server may take."""

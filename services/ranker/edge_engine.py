@@ -1,66 +1,133 @@
 """The embedded vector engine: Qdrant Edge in one folder, for the process that it has to itself.
 
-The engine holds the interpreter's lock while it works, so `edge_store` asks it in another process. Searches are exact:
-a library is one tenant of the payload index, and comparing all of its backgrounds takes about a millisecond for ten
-thousand, while the graph that `optimize()` would build costs recall and stops the engine for a minute.
+The engine holds the interpreter's lock while it works, so `edge_store` asks it in another process.
+
+A search compares all backgrounds of the library, one tenant of the payload index, by 4 bits a number (Zandieh et al.
+2025, "TurboQuant: Online Vector Quantization with Near-optimal Distortion Rate"), and twice as many as are asked for by
+the stored vectors. A graph would cost recall, and a minute of building for each 100,000.
 """
 
 import os
+import shutil
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 import qdrant_edge as edge
 
 from services.ranker import keywords, payload
-from services.ranker.background import Background, BackgroundName, Condition, Filter
+from services.ranker.background import Condition, Filter
 from services.ranker.config import RankerConfig
+from services.ranker.keywords import SparseVector
 from services.ranker.signals import Vectors
-from services.ranker.store_folder import damaged, make_shard, owned_folder, require_room, stored_space
+from services.ranker.store_folder import (
+    damaged,
+    finish_version,
+    make_version,
+    owned_folder,
+    require_room,
+    start_version,
+    version_path,
+    writable,
+)
 from services.ranker.vector_store import (
     POOL_SIZE,
-    Found,
-    IndexedBackground,
-    Page,
     Search,
     VectorSpace,
     mmr_vector,
 )
 
+NEAREST = edge.SearchParams(quantization=edge.QuantizationSearchParams(rescore=True, oversampling=2.0))
 EXACT = edge.SearchParams(exact=True)
 FACET_LIMIT = 1000
+LEAST_COMPACTED_KB = 1000
+LAST_ENGINE_S = 10.0
+"""How long an engine waits for the one of a ranker that has died."""
 
 
 @contextmanager
-def open_edge_engine(config: RankerConfig, space: VectorSpace) -> Iterator["EdgeEngine"]:
-    """Opens the store in the folder that the configuration names, or makes it; one process owns it until the end.
+def open_edge_engine(config: RankerConfig, space: VectorSpace, number: int) -> Iterator["EdgeEngine"]:
+    """Opens a version of the store in the folder that the configuration names, or makes it.
 
     Args:
         config: names the folder.
         space: of the vectors to keep.
+        number: of the version; one process has it to itself until the end.
 
     Raises:
-        StoreInUse: another store owns the folder.
+        StoreInUse: another process has the version.
         StoreNotWritable: it cannot be made or written.
         StoreDamaged: it cannot be read.
-        EmbeddingModelChanged: it holds vectors of other models.
     """
     path = config.store_path
     # Whoever wants the folder has to stop the ranker: this process would be started again.
-    with owned_folder(path, owner=os.getppid()):
-        make_shard(path, space, lambda folder: _create_shard(folder, space))
-        space.require(stored_space(path), f"The store in {path}", "BACKDROP_RANKER_STORE_PATH")
-        shard = _load_shard(path, space)
+    with owned_folder(version_path(path, number), owner=os.getppid(), patience_s=LAST_ENGINE_S):
+        make_version(path, number, space, lambda folder: _create_shard(folder, space))
+        shard = _load_shard(path, number, space)
         try:
             yield EdgeEngine(shard, path, config.store_min_free_mib)
         finally:
             shard.close()
 
 
+@contextmanager
+def open_compactor(config: RankerConfig, source: int, target: int) -> Iterator["Compactor"]:
+    """Opens what makes a compact copy of version `source` as version `target`."""
+    # Searches come first.
+    os.nice(10)
+    yield Compactor(config.store_path, source, target)
+
+
+class Compactor:
+    """Makes a copy of a version that is laid out library by library, for fast searches."""
+
+    def __init__(self, path: Path, source: int, target: int) -> None:
+        self.card = "compactor"
+        self._path = path
+        self._source = version_path(path, source)
+        self._target = version_path(path, target)
+
+    def copy(self) -> None:
+        """Copies all that is written; nothing may be written meanwhile."""
+        with writable(self._path):
+            shutil.copytree(self._source / "data", start_version(self._target))
+
+    def compact(self) -> None:
+        """Lays the copy out and makes it a whole version."""
+        shard = edge.EdgeShard.load(str(self._target / "data.unfinished" / "shard"))
+        shard.optimize()
+        shard.flush()
+        shard.close()
+        with writable(self._path):
+            finish_version(self._target)
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Points as they cross between processes, cheap to pickle.
+
+    Attributes:
+        ids: of the points; empty where nobody asks for them.
+        payloads: theirs.
+        vectors: theirs, (points, dimension).
+        words: the hashes and counts of their words, to write them; empty of points that were read.
+        scores: of points that were found.
+    """
+
+    ids: Sequence[str]
+    payloads: Sequence[dict[str, Any]]
+    vectors: Vectors
+    words: Sequence[SparseVector] = ()
+    scores: Sequence[float] = ()
+
+
 class EdgeEngine:
-    """What `VectorStore` promises, one call at a time, in a shard of Qdrant Edge.
+    """A shard of Qdrant Edge, asked for one thing at a time.
 
     Writes are durable once `commit` has returned.
     """
@@ -71,17 +138,15 @@ class EdgeEngine:
         self._path = path
         self._min_free_mib = min_free_mib
 
-    def upsert(self, backgrounds: Sequence[IndexedBackground]) -> list[bool]:
-        """Stores the backgrounds in one operation; says which are new."""
+    def upsert(self, points: Points) -> list[bool]:
+        """Stores points in one operation; says which are new."""
         require_room(self._path, self._min_free_mib)
-        points = [_to_point(each) for each in backgrounds]
-        stored = {record.id for record in self._retrieve([point.id for point in points])}
-        self._shard.update(edge.UpdateOperation.upsert_points(points))
-        return [point.id not in stored for point in points]
+        stored = {str(record.id) for record in self._retrieve(points.ids)}
+        self._shard.update(edge.UpdateOperation.upsert_points(_to_points(points)))
+        return [point not in stored for point in points.ids]
 
-    def delete(self, name: BackgroundName) -> bool:
-        """Forgets a background; says whether there was one."""
-        point = payload.point_id(name)
+    def delete(self, point: str) -> bool:
+        """Forgets a point; says whether there was one."""
         found = bool(self._retrieve([point]))
         if found:
             self._shard.update(edge.UpdateOperation.delete_points([point]))
@@ -91,19 +156,42 @@ class EdgeEngine:
         """Flushes all that was written to the disk."""
         self._shard.flush()
 
-    def get(self, name: BackgroundName) -> Background | None:
-        """The background of that name, if there is one."""
-        records = self._retrieve([payload.point_id(name)], with_payload=True)
-        return _to_background(records[0]) if records else None
+    def sizes(self) -> tuple[int, int]:
+        """How many points there are, and about how many of them no compaction has laid out."""
+        info = self._shard.info()
+        # Vectors of words are always counted as indexed.
+        return info.points_count, max(0, 2 * info.points_count - info.indexed_vectors_count)
 
-    def page(self, library: str, limit: int, first_point: UUID | None) -> Page:
-        """One page of a library, in the order of the points."""
+    def get(self, point: str) -> dict[str, Any] | None:
+        """The payload of a point, if there is one."""
+        records = self._retrieve([point], with_payload=True)
+        return records[0].payload if records else None
+
+    def page(self, library: str, limit: int, first_point: UUID | None) -> tuple[list[dict[str, Any]], UUID | None]:
+        """Payloads of one page of a library, in the order of the points, and the point to go on from."""
         request = edge.ScrollRequest(offset=first_point, limit=limit, filter=_tenant(library), with_payload=True)
         records, next_point = self._shard.scroll(request)
-        return Page(tuple(map(_to_background, records)), None if next_point is None else _uuid(next_point))
+        return [record.payload or {} for record in records], None if next_point is None else _uuid(next_point)
+
+    def read(self, points: Sequence[str]) -> Points:
+        """Those of the points that there are."""
+        records = self._shard.retrieve(list(points), with_payload=True, with_vector=[payload.DENSE_NAME])
+        return _from_points(records)
+
+    def export_page(self, library: str | None, limit: int, first_point: UUID | None) -> tuple[Points, UUID | None]:
+        """One page of a library, or of all, in the order of the points, and the point to go on from."""
+        request = edge.ScrollRequest(
+            offset=first_point,
+            limit=limit,
+            filter=None if library is None else _tenant(library),
+            with_payload=True,
+            with_vector=[payload.DENSE_NAME],
+        )
+        records, next_point = self._shard.scroll(request)
+        return _from_points(records), None if next_point is None else _uuid(next_point)
 
     def count(self, library: str) -> int:
-        """How many backgrounds the library holds."""
+        """How many points the library holds."""
         return self._shard.count(edge.CountRequest(filter=_tenant(library), exact=True))
 
     def attribute_keys(self, library: str) -> frozenset[str]:
@@ -111,23 +199,25 @@ class EdgeEngine:
         request = edge.FacetRequest(payload.KEYS_FIELD, limit=FACET_LIMIT, exact=True, filter=_tenant(library))
         return frozenset(str(hit.value) for hit in self._shard.facet(request).hits)
 
-    def search(self, search: Search) -> list[Found]:
-        """The best of the library, by exact comparison with all that fulfil the conditions."""
+    def search(self, search: Search) -> Points:
+        """The best of the library, by comparison with all that fulfil the conditions."""
+        conditions = self._conditions(search)
         if search.diversity:
-            return self._diverse(search)
-        return [_to_found(each) for each in self._shard.query(_best(search, search.limit, with_vector=True))]
+            return self._diverse(search, conditions)
+        found = self._shard.query(_best(search, conditions, search.limit, with_vector=True))
+        return _from_points(found, [point.score for point in found])
 
-    def _diverse(self, search: Search) -> list[Found]:
+    def _diverse(self, search: Search, conditions: edge.Filter) -> Points:
         """Maximal marginal relevance by the engine, over the best by all signals."""
-        pool = self._shard.query(_best(search, max(POOL_SIZE, search.limit), with_vector=False))
+        pool = self._shard.query(_best(search, conditions, max(POOL_SIZE, search.limit), with_vector=False))
         if not pool:
-            return []
+            return _from_points(pool)
         scores = {point.id: point.score for point in pool}
-        [best] = self._shard.retrieve([pool[0].id], with_payload=False, with_vector=[payload.DENSE_NAME])
+        best = _vector(self._shard.retrieve([pool[0].id], with_payload=False, with_vector=[payload.DENSE_NAME])[0])
         request = edge.QueryRequest(
             limit=search.limit,
             query=edge.Mmr(
-                mmr_vector(search.vector, pool[0].score, _vector(best)).tolist(),
+                mmr_vector(search.vector, pool[0].score, best).tolist(),
                 1 - search.diversity,
                 len(scores),
                 using=payload.DENSE_NAME,
@@ -137,15 +227,26 @@ class EdgeEngine:
             with_payload=True,
             with_vector=[payload.DENSE_NAME],
         )
-        return [_to_found(each, scores[each.id]) for each in self._shard.query(request)]
+        found = self._shard.query(request)
+        return _from_points(found, [scores[point.id] for point in found])
 
-    def _retrieve(self, points: Sequence[UUID | int | str], with_payload: bool = False) -> list[edge.Record]:
-        return self._shard.retrieve(list(points), with_payload=with_payload, with_vector=False)
+    def _conditions(self, search: Search) -> edge.Filter:
+        wanted = [_condition(each) for each in search.conditions if not each.exclude]
+        unwanted: list[Any] = [_condition(each) for each in search.conditions if each.exclude]
+        expired = edge.FieldCondition(payload.EXPIRE_FIELD, range=edge.RangeFloat(lte=search.now.timestamp()))
+        of_library = _of(search.library)
+        # Nearly always there are none, and a condition on each background takes a third of a search.
+        if self._shard.count(edge.CountRequest(filter=edge.Filter(must=[of_library, expired]), exact=True)):
+            unwanted.append(expired)
+        return edge.Filter(must=[of_library, *wanted], must_not=unwanted)
+
+    def _retrieve(self, points: Sequence[str], with_payload: bool = False) -> list[edge.Record]:
+        ids: list[UUID | int | str] = list(points)
+        return self._shard.retrieve(ids, with_payload=with_payload, with_vector=False)
 
 
-def _best(search: Search, limit: int, with_vector: bool) -> edge.QueryRequest:
-    """The query for the backgrounds with the highest scores."""
-    conditions = _conditions(search)
+def _best(search: Search, conditions: edge.Filter, limit: int, with_vector: bool) -> edge.QueryRequest:
+    """The query for the points with the highest scores."""
     nearest = edge.Query.Nearest(search.vector.tolist(), using=payload.DENSE_NAME)
     vectors: list[str] | bool = [payload.DENSE_NAME] if with_vector else False
     words = keywords.query_vector(search.words)
@@ -154,14 +255,14 @@ def _best(search: Search, limit: int, with_vector: bool) -> edge.QueryRequest:
             limit=limit,
             query=nearest,
             filter=conditions,
-            params=EXACT,
+            params=NEAREST,
             with_payload=with_vector,
             with_vector=vectors,
         )
     sparse = edge.SparseVector(words.indices, words.values)
     pool = max(POOL_SIZE, limit)
     by_words = edge.Prefetch(pool, edge.Query.Nearest(sparse, using=payload.SPARSE_NAME), filter=conditions)
-    by_signals = edge.Prefetch(pool, nearest, filter=conditions, params=EXACT)
+    by_signals = edge.Prefetch(pool, nearest, filter=conditions, params=NEAREST)
     # Those that the words alone nominate get their score by the other signals as well.
     of_words = edge.Prefetch(pool, nearest, prefetches=[by_words], params=EXACT)
     return edge.QueryRequest(
@@ -186,13 +287,6 @@ def _sum_of_signals_and_words(weight: float) -> edge.Formula:
     )
 
 
-def _conditions(search: Search) -> edge.Filter:
-    expired = edge.FieldCondition(payload.EXPIRE_FIELD, range=edge.RangeFloat(lte=search.now.timestamp()))
-    wanted = [_condition(each) for each in search.conditions if not each.exclude]
-    unwanted = [_condition(each) for each in search.conditions if each.exclude]
-    return edge.Filter(must=[_of(search.library), *wanted], must_not=[expired, *unwanted])
-
-
 def _condition(condition: Condition) -> edge.FieldCondition:
     if isinstance(condition, Filter):
         return edge.FieldCondition(payload.TAGS_FIELD, match=edge.MatchAny(payload.wanted_tags(condition)))
@@ -210,10 +304,23 @@ def _of(library: str) -> edge.FieldCondition:
 def _create_shard(folder: Path, space: VectorSpace) -> None:
     # Half precision: half the memory and half the time of a search, for differences of a ten-thousandth.
     dense = edge.EdgeVectorParams(
-        space.layout.dimension, edge.Distance.Dot, datatype=edge.VectorStorageDatatype.Float16
+        space.layout.dimension,
+        edge.Distance.Dot,
+        datatype=edge.VectorStorageDatatype.Float16,
+        quantization_config=edge.TurboQuantQuantizationConfig(
+            bits=edge.TurboQuantBitSize.Bits4, memory=edge.Memory.Pinned
+        ),
+        memory=edge.Memory.Cached,
     )
-    sparse = edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)
-    config = edge.EdgeConfig(vectors={payload.DENSE_NAME: dense}, sparse_vectors={payload.SPARSE_NAME: sparse})
+    config = edge.EdgeConfig(
+        vectors={payload.DENSE_NAME: dense},
+        sparse_vectors={payload.SPARSE_NAME: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
+        hnsw_config=edge.HnswIndexConfig(m=0, payload_m=0, ef_construct=4, full_scan_threshold=0),
+        optimizers=edge.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=LEAST_COMPACTED_KB),
+        payload_memory=edge.Memory.Cached,
+        # One search runs at a time, and threads of its own would only take turns on its core.
+        max_search_threads=1,
+    )
     shard = edge.EdgeShard.create(str(folder), config)
     index = edge.UpdateOperation.create_field_index
     shard.update(index(payload.LIBRARY_FIELD, edge.KeywordIndexParams(is_tenant=True)))
@@ -225,9 +332,9 @@ def _create_shard(folder: Path, space: VectorSpace) -> None:
     shard.close()
 
 
-def _load_shard(path: Path, space: VectorSpace) -> edge.EdgeShard:
+def _load_shard(path: Path, number: int, space: VectorSpace) -> edge.EdgeShard:
     try:
-        shard = edge.EdgeShard.load(str(path / "data" / "shard"))
+        shard = edge.EdgeShard.load(str(version_path(path, number) / "data" / "shard"))
         _read_through(shard, space)
         return shard
     except (KeyboardInterrupt, SystemExit):
@@ -246,31 +353,41 @@ def _read_through(shard: edge.EdgeShard, space: VectorSpace) -> None:
         with_payload=True,
         with_vector=[payload.DENSE_NAME],
     )
-    found = [_to_found(each) for each in shard.query(request)]
-    if not found and shard.count(edge.CountRequest()):
+    found = _from_points(shard.query(request))
+    if not found.payloads and shard.count(edge.CountRequest()):
         raise ValueError("there are points, but a search finds none")
+    for each in found.payloads:
+        payload.from_payload(each)
 
 
-def _to_point(indexed: IndexedBackground) -> edge.Point:
-    words = keywords.document_vector(indexed.background.words)
-    vectors: dict[str, edge.NamedVector] = {
-        payload.DENSE_NAME: indexed.vector.tolist(),
-        payload.SPARSE_NAME: edge.SparseVector(words.indices, words.values),
-    }
-    return edge.Point(payload.point_id(indexed.background.name), vectors, payload.to_payload(indexed.background))
+def _to_points(points: Points) -> list[edge.Point]:
+    return [
+        edge.Point(
+            point,
+            {
+                payload.DENSE_NAME: vector.tolist(),
+                payload.SPARSE_NAME: edge.SparseVector(words.indices, words.values),
+            },
+            held,
+        )
+        for point, held, vector, words in zip(points.ids, points.payloads, points.vectors, points.words, strict=True)
+    ]
 
 
-def _to_background(point: edge.Record | edge.ScoredPoint) -> Background:
-    return payload.from_payload(point.payload or {})
-
-
-def _to_found(point: edge.ScoredPoint, score: float | None = None) -> Found:
-    return Found(_to_background(point), _vector(point), point.score if score is None else score)
+def _from_points(points: Sequence[edge.Record] | Sequence[edge.ScoredPoint], scores: Sequence[float] = ()) -> Points:
+    return Points(
+        ids=(),
+        payloads=[point.payload or {} for point in points],
+        vectors=np.array([_vector(point) for point in points], dtype=np.float32),
+        scores=scores,
+    )
 
 
 def _vector(point: edge.Record | edge.ScoredPoint) -> Vectors:
-    vectors = point.vector if isinstance(point.vector, dict) else {}
-    return np.asarray(vectors[payload.DENSE_NAME], dtype=np.float32)
+    # Each access to the property makes its Python objects anew, and numpy takes twice the time of this for a list.
+    held: Any = point.vector
+    values = held[payload.DENSE_NAME]
+    return np.frombuffer(struct.pack(f"{len(values)}f", *values), dtype=np.float32)
 
 
 def _uuid(point: UUID | int | str) -> UUID:

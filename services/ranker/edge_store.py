@@ -1,20 +1,23 @@
-"""The embedded vector store: the engine of `edge_engine`, in a process of its own."""
+"""The embedded vector store: the engine of `edge_engine`, in a process of its own for each version that is open."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from uuid import UUID
 
+import numpy as np
+
 from chassis.child_process import ChildProcess
+from services.ranker import keywords, payload, store_folder
 from services.ranker.background import Background, BackgroundName
 from services.ranker.config import RankerConfig
-from services.ranker.edge_engine import open_edge_engine
-from services.ranker.store_folder import damaged
+from services.ranker.edge_engine import Points, open_compactor, open_edge_engine
 from services.ranker.vector_store import (
     Found,
     IndexedBackground,
+    IndexedPage,
     Page,
     Search,
     StoreDamaged,
@@ -26,66 +29,190 @@ from services.ranker.vector_store import (
 RETRY_AFTER_S = 1.0
 
 
-@asynccontextmanager
-async def open_edge_store(
-    config: RankerConfig, space: VectorSpace, status_changed: asyncio.Event | None = None
-) -> AsyncIterator["EdgeStore"]:
-    """Opens the store in a folder, or makes it.
+@contextmanager
+def open_edge_folder(config: RankerConfig, status_changed: asyncio.Event | None = None) -> Iterator["EdgeFolder"]:
+    """Owns the folder of an embedded store.
 
     Args:
         config: names the folder.
-        space: of the vectors to keep.
-        status_changed: set when the engine's process ends and when it is ready again.
+        status_changed: set when an engine's process ends and when it is ready again.
 
     Raises:
-        StoreInUse: another store owns the folder.
+        StoreInUse: another ranker owns the folder.
+        StoreNotWritable: it cannot be made or written.
+        StoreDamaged: it cannot be read.
+    """
+    with store_folder.owned_folder(config.store_path):
+        yield EdgeFolder(config, status_changed)
+
+
+@asynccontextmanager
+async def open_edge_store(config: RankerConfig, space: VectorSpace) -> AsyncIterator["EdgeStore"]:
+    """Opens the version in use of the store in a folder, or makes it.
+
+    Raises:
+        StoreInUse: another ranker owns the folder.
         StoreNotWritable: it cannot be made or written.
         StoreDamaged: it cannot be read.
         EmbeddingModelChanged: it holds vectors of other models.
     """
-    process = ChildProcess(
-        partial(open_edge_engine, space=space),
-        config,
-        service="ranker",
-        name="backdrop engine",
-        restarting=_restarting,
-        not_started=partial(_not_started, config.store_path),
-        failed=StoreFailed,
-        status_changed=status_changed,
-        committed=frozenset({"upsert", "delete"}),
-    )
-    async with process:
-        yield EdgeStore(process)
+    with open_edge_folder(config) as folder:
+        stored = await folder.space_in_use() or space
+        space.require(stored, folder.name, folder.setting)
+        async with folder.open_space(space) as store:
+            await folder.use(store)
+            await folder.clean()
+            yield store
+
+
+class EdgeFolder:
+    """The versions of an embedded store; one is in use.
+
+    Attributes:
+        name: of the store, in words.
+        setting: the environment variable that names another one.
+    """
+
+    def __init__(self, config: RankerConfig, status_changed: asyncio.Event | None = None) -> None:
+        self.name = f"The store in {config.store_path}"
+        self.setting = "BACKDROP_RANKER_STORE_PATH"
+        self._config = config
+        self._path = config.store_path
+        self._status_changed = status_changed
+
+    async def space_in_use(self) -> VectorSpace | None:
+        """The space of the version in use; None of a store that is to be made."""
+        number = store_folder.current_version(self._path)
+        return None if number is None else store_folder.stored_space(self._path, number)
+
+    def open_space(self, space: VectorSpace) -> AbstractAsyncContextManager["EdgeStore"]:
+        """Opens the version of that space: the one in use, if it is, the latest, or a new one.
+
+        Raises:
+            StoreNotWritable: it cannot be made or written.
+            StoreDamaged: it cannot be read.
+        """
+        return self.open_version(self._version_of(space), space)
+
+    def _version_of(self, space: VectorSpace) -> int:
+        numbers = [number for number in self._whole() if store_folder.stored_space(self._path, number) == space]
+        current = store_folder.current_version(self._path)
+        if current in numbers:
+            return current
+        return max(numbers, default=self.new_version())
+
+    def new_version(self) -> int:
+        """A number that no version has."""
+        return max(self._whole(), default=0) + 1
+
+    @asynccontextmanager
+    async def open_version(self, number: int, space: VectorSpace) -> AsyncIterator["EdgeStore"]:
+        """Opens a version, or makes it.
+
+        Raises:
+            StoreNotWritable: it cannot be made or written.
+            StoreDamaged: it cannot be read.
+        """
+        process = ChildProcess(
+            partial(open_edge_engine, space=space, number=number),
+            self._config,
+            service="ranker",
+            name="backdrop engine",
+            restarting=_restarting,
+            not_started=partial(_not_started, self._path),
+            failed=StoreFailed,
+            status_changed=self._status_changed,
+            committed=frozenset({"upsert", "delete"}),
+        )
+        async with process:
+            yield EdgeStore(process, number, *await process.call("sizes"))
+
+    @asynccontextmanager
+    async def open_compactor(self, source: int, target: int) -> AsyncIterator[ChildProcess]:
+        """A process that copies and compacts a version: its methods are those of `edge_engine.Compactor`."""
+        process = ChildProcess(
+            partial(open_compactor, source=source, target=target),
+            self._config,
+            service="ranker",
+            name="backdrop compactor",
+            restarting=_restarting,
+            not_started=partial(_not_started, self._path),
+            failed=StoreFailed,
+            restart=False,
+        )
+        async with process:
+            yield process
+
+    async def use(self, store: "EdgeStore") -> None:
+        """Makes a version the one in use.
+
+        Raises:
+            StoreNotWritable: the disk is full, or the folder cannot be written.
+        """
+        await asyncio.to_thread(store_folder.use_version, self._path, store.number)
+
+    async def clean(self) -> None:
+        """Removes all versions but the one in use, and the latest of another space to go back to."""
+        await asyncio.to_thread(self._clean)
+
+    def _clean(self) -> None:
+        current = store_folder.current_version(self._path)
+        if current is None:
+            return
+        space = store_folder.stored_space(self._path, current)
+        others = [each for each in self._whole() if store_folder.stored_space(self._path, each) != space]
+        store_folder.remove_versions(self._path, keep={current, *others[-1:]})
+
+    def _whole(self) -> list[int]:
+        return store_folder.versions(self._path)
 
 
 class EdgeStore:
     """A `VectorStore` in a shard of Qdrant Edge.
 
     Writes that arrive together are flushed to the disk together, and acknowledged after that.
+
+    Attributes:
+        number: of the version.
+        size: how many backgrounds there were when it was opened.
+        unoptimized: about how many backgrounds were written since the version was compacted.
     """
 
-    def __init__(self, process: ChildProcess) -> None:
+    def __init__(self, process: ChildProcess, number: int, size: int, unoptimized: int) -> None:
+        self.number = number
+        self.size = size
+        self.unoptimized = unoptimized
         self._process = process
 
     async def upsert(self, backgrounds: Sequence[IndexedBackground]) -> list[bool]:
         """Stores the backgrounds in one operation."""
-        created: list[bool] = await self._process.call("upsert", backgrounds)
+        created: list[bool] = await self._process.call("upsert", _to_points(backgrounds))
+        self.unoptimized += len(backgrounds)
         return created
 
     async def get(self, name: BackgroundName) -> Background | None:
         """The background of that name, if there is one."""
-        background: Background | None = await self._process.call("get", name)
-        return background
+        found = await self._process.call("get", str(payload.point_id(name)))
+        return None if found is None else payload.from_payload(found)
 
     async def delete(self, name: BackgroundName) -> bool:
         """Forgets a background; says whether there was one."""
-        deleted: bool = await self._process.call("delete", name)
+        deleted: bool = await self._process.call("delete", str(payload.point_id(name)))
         return deleted
 
     async def page(self, library: str, limit: int, first_point: UUID | None = None) -> Page:
         """One page of a library, in the order of the points."""
-        page: Page = await self._process.call("page", library, limit, first_point)
-        return page
+        payloads, next_point = await self._process.call("page", library, limit, first_point)
+        return Page(tuple(map(payload.from_payload, payloads)), next_point)
+
+    async def read(self, names: Sequence[BackgroundName]) -> list[IndexedBackground]:
+        """Those of the backgrounds that there are, with their vectors."""
+        return _to_indexed(await self._process.call("read", [str(payload.point_id(name)) for name in names]))
+
+    async def export_page(self, library: str | None, limit: int, first_point: UUID | None = None) -> IndexedPage:
+        """One page of a library, or of all, with vectors, in the order of the points."""
+        points, next_point = await self._process.call("export_page", library, limit, first_point)
+        return IndexedPage(tuple(_to_indexed(points)), next_point)
 
     async def count(self, library: str) -> int:
         """How many backgrounds the library holds."""
@@ -98,13 +225,32 @@ class EdgeStore:
         return keys
 
     async def search(self, search: Search) -> list[Found]:
-        """The best of the library, by exact comparison with all that fulfil the conditions."""
-        found: list[Found] = await self._process.call("search", search)
-        return found
+        """The best of the library, by comparison with all that fulfil the conditions."""
+        points: Points = await self._process.call("search", search)
+        return [
+            Found(each.background, each.vector, score)
+            for each, score in zip(_to_indexed(points), points.scores, strict=True)
+        ]
 
     async def check(self) -> None:
         """Raises while the engine's process is being started."""
         await self._process.check()
+
+
+def _to_points(backgrounds: Sequence[IndexedBackground]) -> Points:
+    return Points(
+        ids=[str(payload.point_id(each.background.name)) for each in backgrounds],
+        payloads=[payload.to_payload(each.background) for each in backgrounds],
+        vectors=np.stack([each.vector for each in backgrounds]),
+        words=[keywords.document_vector(each.background.words) for each in backgrounds],
+    )
+
+
+def _to_indexed(points: Points) -> list[IndexedBackground]:
+    return [
+        IndexedBackground(payload.from_payload(held), vector)
+        for held, vector in zip(points.payloads, points.vectors, strict=True)
+    ]
 
 
 def _restarting() -> StoreRestarting:
@@ -112,6 +258,6 @@ def _restarting() -> StoreRestarting:
 
 
 def _not_started(path: Path, how: str) -> StoreDamaged:
-    error = damaged(path)
+    error = store_folder.damaged(path)
     error.message += f" (The vector engine's process ended while it opened the store, {how}.)"
     return error

@@ -1,8 +1,10 @@
 """The vector store on a Qdrant server or cluster."""
 
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -20,6 +22,7 @@ from services.ranker.vector_store import (
     POOL_SIZE,
     Found,
     IndexedBackground,
+    IndexedPage,
     Page,
     Search,
     StoreDamaged,
@@ -37,24 +40,37 @@ FACET_LIMIT = 1000
 
 
 @asynccontextmanager
-async def connect_server_store(
+async def connect_server(
     url: str,
     api_key: str,
     collection: str,
-    space: VectorSpace,
     *,
     timeout_s: int = 5,
     transport: httpx.AsyncBaseTransport | None = None,
-) -> AsyncIterator["ServerStore"]:
-    """Connects to a Qdrant server and makes the collection when it is missing.
+) -> AsyncIterator["ServerCollections"]:
+    """Connects to a Qdrant server.
 
     Args:
         url: the server's REST address.
         api_key: empty when it asks for none.
-        collection: its name.
-        space: of the vectors to keep.
+        collection: the alias of the collection in use.
         timeout_s: that one request may take.
         transport: what carries the requests, instead of the network.
+    """
+    client = AsyncQdrantClient(
+        url=url, api_key=api_key or None, timeout=timeout_s, check_compatibility=False, transport=transport
+    )
+    try:
+        yield ServerCollections(client, collection)
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def connect_server_store(
+    url: str, api_key: str, collection: str, space: VectorSpace, **settings: Any
+) -> AsyncIterator["ServerStore"]:
+    """Connects to the collection in use of a Qdrant server, or makes it; `settings` are those of `connect_server`.
 
     Raises:
         StoreUnreachable: the server does not answer.
@@ -62,15 +78,131 @@ async def connect_server_store(
         StoreDamaged: the collection was not made by a ranker.
         EmbeddingModelChanged: it holds vectors of another model.
     """
-    client = AsyncQdrantClient(
-        url=url, api_key=api_key or None, timeout=timeout_s, check_compatibility=False, transport=transport
-    )
-    try:
-        store = ServerStore(client, collection)
-        await store.prepare(space)
-        yield store
-    finally:
-        await client.close()
+    async with connect_server(url, api_key, collection, **settings) as collections:
+        stored = await collections.space_in_use() or space
+        space.require(stored, collections.name, collections.setting)
+        async with collections.open_space(space) as store:
+            await collections.use(store)
+            yield store
+
+
+class ServerCollections:
+    """The versions of an index on a Qdrant server: collections `name-1`, `name-2`; the alias `name` is the one in use.
+
+    Attributes:
+        name: of the index, in words.
+        setting: the environment variable that names another one.
+    """
+
+    def __init__(self, client: AsyncQdrantClient, alias: str) -> None:
+        self.name = f"Collection {alias}"
+        self.setting = "BACKDROP_RANKER_QDRANT_COLLECTION"
+        self._client = client
+        self._alias = alias
+
+    async def space_in_use(self) -> VectorSpace | None:
+        """The space of the collection in use; None where there is none yet.
+
+        Raises:
+            StoreDamaged: a collection has the alias's name.
+        """
+        with _wrapped_errors():
+            current = await self._current()
+            if current is None and await self._client.collection_exists(self._alias):
+                raise StoreDamaged(
+                    f"{self._alias} is a collection, but the ranker keeps its own under an alias: name another with"
+                    " BACKDROP_RANKER_QDRANT_COLLECTION."
+                )
+            return None if current is None else await self._space_of(current)
+
+    @asynccontextmanager
+    async def open_space(self, space: VectorSpace) -> AsyncIterator["ServerStore"]:
+        """Opens the collection of that space: the one in use, if it is, the latest, or a new one."""
+        with _wrapped_errors():
+            collection = await self._collection_of(space)
+            if not await self._client.collection_exists(collection):
+                await self._create(collection, space)
+            # Adding an index that is there changes nothing, so a ranker that died between the two is made good.
+            await self._index(collection)
+        yield ServerStore(self._client, collection)
+
+    async def use(self, store: "ServerStore") -> None:
+        """Makes a collection the one in use, at once for all who ask for the alias."""
+        create = models.CreateAlias(collection_name=store.collection, alias_name=self._alias)
+        actions: list[Any] = [models.CreateAliasOperation(create_alias=create)]
+        with _wrapped_errors():
+            if await self._current() is not None:
+                delete = models.DeleteAlias(alias_name=self._alias)
+                actions.insert(0, models.DeleteAliasOperation(delete_alias=delete))
+            await self._client.update_collection_aliases(actions)
+
+    async def clean(self) -> None:
+        """Deletes all collections but the one in use, and the latest of another space to go back to."""
+        with _wrapped_errors():
+            current = await self._current()
+            others = [each for each in await self._collections() if each != current]
+            for collection in others[:-1]:
+                await self._client.delete_collection(collection)
+
+    async def _current(self) -> str | None:
+        aliases = (await self._client.get_aliases()).aliases
+        return next((each.collection_name for each in aliases if each.alias_name == self._alias), None)
+
+    async def _collections(self) -> list[str]:
+        """All versions, in their order."""
+        names = [each.name for each in (await self._client.get_collections()).collections]
+        numbers = sorted(int(match[1]) for name in names if (match := self._pattern.fullmatch(name)))
+        return [f"{self._alias}-{number}" for number in numbers]
+
+    async def _collection_of(self, space: VectorSpace) -> str:
+        collections = await self._collections()
+        of_space = [each for each in collections if await self._space_of(each) == space]
+        current = await self._current()
+        if current in of_space:
+            return current
+        numbers = [int(each.rpartition("-")[2]) for each in collections]
+        return of_space[-1] if of_space else f"{self._alias}-{max(numbers, default=0) + 1}"
+
+    async def _space_of(self, collection: str) -> VectorSpace:
+        config = (await self._client.get_collection(collection)).config
+        try:
+            return VectorSpace(**(config.metadata or {}))
+        except TypeError as error:
+            raise StoreDamaged(
+                f"Collection {collection} was not made by a ranker, or its server is older than Qdrant 1.16."
+                " Name another one with BACKDROP_RANKER_QDRANT_COLLECTION."
+            ) from error
+
+    @property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(rf"{re.escape(self._alias)}-(\d+)")
+
+    async def _create(self, collection: str, space: VectorSpace) -> None:
+        dense = models.VectorParams(
+            size=space.layout.dimension, distance=models.Distance.DOT, datatype=models.Datatype.FLOAT16
+        )
+        sparse = models.SparseVectorParams(modifier=models.Modifier.IDF)
+        try:
+            await self._client.create_collection(
+                collection,
+                vectors_config={payload.DENSE_NAME: dense},
+                sparse_vectors_config={payload.SPARSE_NAME: sparse},
+                # A graph for each library and none over all of them, since no search reads two.
+                hnsw_config=models.HnswConfigDiff(m=0, payload_m=16),
+                metadata=asdict(space),
+            )
+        except UnexpectedResponse as error:
+            # Another ranker that starts at the same time was faster.
+            if error.status_code != httpx.codes.CONFLICT:
+                raise
+
+    async def _index(self, collection: str) -> None:
+        tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
+        await self._client.create_payload_index(collection, payload.LIBRARY_FIELD, tenant)
+        for field in (payload.TAGS_FIELD, payload.KEYS_FIELD):
+            await self._client.create_payload_index(collection, field, models.PayloadSchemaType.KEYWORD)
+        for field in (*payload.NUMBER_FIELDS, payload.EXPIRE_FIELD):
+            await self._client.create_payload_index(collection, field, models.PayloadSchemaType.FLOAT)
 
 
 class ServerStore:
@@ -78,58 +210,44 @@ class ServerStore:
 
     Writes return when the server has applied them. Once a library is large enough the server searches it by its HNSW
     graph, so that a background at the edge of the `limit` best may be missed; the scores of those found are exact.
+
+    Attributes:
+        collection: its name.
     """
 
     def __init__(self, client: AsyncQdrantClient, collection: str) -> None:
+        self.collection = collection
         self._client = client
-        self._collection = collection
-
-    async def prepare(self, space: VectorSpace) -> None:
-        """Makes the collection if it is missing, and looks whether it holds vectors of `space`."""
-        with _wrapped_errors():
-            if not await self._client.collection_exists(self._collection):
-                await self._create(space)
-            # Adding an index that is there changes nothing, so a ranker that died between the two is made good.
-            await self._index()
-            config = (await self._client.get_collection(self._collection)).config
-        try:
-            stored = VectorSpace(**(config.metadata or {}))
-        except TypeError as error:
-            raise StoreDamaged(
-                f"Collection {self._collection} was not made by a ranker, or its server is older than Qdrant 1.16."
-                " Name another one with BACKDROP_RANKER_QDRANT_COLLECTION."
-            ) from error
-        space.require(stored, f"Collection {self._collection}", "BACKDROP_RANKER_QDRANT_COLLECTION")
 
     async def upsert(self, backgrounds: Sequence[IndexedBackground]) -> list[bool]:
         """Stores the backgrounds in one operation."""
         points = [_to_point(each) for each in backgrounds]
         ids = [point.id for point in points]
         with _wrapped_errors():
-            stored = {str(each.id) for each in await self._client.retrieve(self._collection, ids, with_payload=False)}
-            await self._client.upsert(self._collection, points, wait=True)
+            stored = {str(each.id) for each in await self._client.retrieve(self.collection, ids, with_payload=False)}
+            await self._client.upsert(self.collection, points, wait=True)
         return [point not in stored for point in ids]
 
     async def get(self, name: BackgroundName) -> Background | None:
         """The background of that name, if there is one."""
         with _wrapped_errors():
-            records = await self._client.retrieve(self._collection, [str(payload.point_id(name))])
+            records = await self._client.retrieve(self.collection, [str(payload.point_id(name))])
         return payload.from_payload(records[0].payload or {}) if records else None
 
     async def delete(self, name: BackgroundName) -> bool:
         """Forgets a background; says whether there was one."""
         point = str(payload.point_id(name))
         with _wrapped_errors():
-            found = bool(await self._client.retrieve(self._collection, [point], with_payload=False))
+            found = bool(await self._client.retrieve(self.collection, [point], with_payload=False))
             if found:
-                await self._client.delete(self._collection, models.PointIdsList(points=[point]), wait=True)
+                await self._client.delete(self.collection, models.PointIdsList(points=[point]), wait=True)
         return found
 
     async def page(self, library: str, limit: int, first_point: UUID | None = None) -> Page:
         """One page of a library, in the order of the points."""
         with _wrapped_errors():
             records, next_point = await self._client.scroll(
-                self._collection,
+                self.collection,
                 scroll_filter=_tenant(library),
                 limit=limit,
                 offset=None if first_point is None else str(first_point),
@@ -137,16 +255,37 @@ class ServerStore:
         backgrounds = tuple(payload.from_payload(each.payload or {}) for each in records)
         return Page(backgrounds, None if next_point is None else UUID(str(next_point)))
 
+    async def read(self, names: Sequence[BackgroundName]) -> list[IndexedBackground]:
+        """Those of the backgrounds that there are, with their vectors."""
+        points = [str(payload.point_id(name)) for name in names]
+        with _wrapped_errors():
+            records = await self._client.retrieve(self.collection, points, with_vectors=[payload.DENSE_NAME])
+        return [_to_indexed(each) for each in records]
+
+    async def export_page(self, library: str | None, limit: int, first_point: UUID | None = None) -> IndexedPage:
+        """One page of a library, or of all, with vectors, in the order of the points."""
+        with _wrapped_errors():
+            records, next_point = await self._client.scroll(
+                self.collection,
+                scroll_filter=None if library is None else _tenant(library),
+                limit=limit,
+                offset=None if first_point is None else str(first_point),
+                with_vectors=[payload.DENSE_NAME],
+            )
+        return IndexedPage(
+            tuple(_to_indexed(each) for each in records), None if next_point is None else UUID(str(next_point))
+        )
+
     async def count(self, library: str) -> int:
         """How many backgrounds the library holds."""
         with _wrapped_errors():
-            return (await self._client.count(self._collection, count_filter=_tenant(library), exact=True)).count
+            return (await self._client.count(self.collection, count_filter=_tenant(library), exact=True)).count
 
     async def attribute_keys(self, library: str) -> frozenset[str]:
         """The keys of all attributes that backgrounds of the library have."""
         with _wrapped_errors():
             facets = await self._client.facet(
-                self._collection, payload.KEYS_FIELD, facet_filter=_tenant(library), limit=FACET_LIMIT, exact=True
+                self.collection, payload.KEYS_FIELD, facet_filter=_tenant(library), limit=FACET_LIMIT, exact=True
             )
         return frozenset(str(hit.value) for hit in facets.hits)
 
@@ -164,7 +303,7 @@ class ServerStore:
             return []
         scores = {str(point.id): point.score for point in pool}
         dense = [payload.DENSE_NAME]
-        [best] = await self._client.retrieve(self._collection, [pool[0].id], with_payload=False, with_vectors=dense)
+        [best] = await self._client.retrieve(self.collection, [pool[0].id], with_payload=False, with_vectors=dense)
         request = models.QueryRequest(
             limit=search.limit,
             query=models.NearestQuery(
@@ -179,42 +318,15 @@ class ServerStore:
         return [_to_found(each, scores[str(each.id)]) for each in await self._query(request)]
 
     async def _query(self, request: models.QueryRequest) -> list[models.ScoredPoint]:
-        [response] = await self._client.query_batch_points(self._collection, [request])
+        [response] = await self._client.query_batch_points(self.collection, [request])
         return response.points
 
     async def check(self) -> None:
         """Raises when the server does not answer or has lost the collection."""
         with _wrapped_errors():
-            if await self._client.collection_exists(self._collection):
+            if await self._client.collection_exists(self.collection):
                 return
-        raise StoreUnreachable(f"The Qdrant server lost collection {self._collection}: restart the ranker.")
-
-    async def _create(self, space: VectorSpace) -> None:
-        dense = models.VectorParams(
-            size=space.layout.dimension, distance=models.Distance.DOT, datatype=models.Datatype.FLOAT16
-        )
-        sparse = models.SparseVectorParams(modifier=models.Modifier.IDF)
-        try:
-            await self._client.create_collection(
-                self._collection,
-                vectors_config={payload.DENSE_NAME: dense},
-                sparse_vectors_config={payload.SPARSE_NAME: sparse},
-                # A graph for each library and none over all of them, since no search reads two.
-                hnsw_config=models.HnswConfigDiff(m=0, payload_m=16),
-                metadata=asdict(space),
-            )
-        except UnexpectedResponse as error:
-            # Another ranker that starts at the same time was faster.
-            if error.status_code != httpx.codes.CONFLICT:
-                raise
-
-    async def _index(self) -> None:
-        tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
-        await self._client.create_payload_index(self._collection, payload.LIBRARY_FIELD, tenant)
-        for field in (payload.TAGS_FIELD, payload.KEYS_FIELD):
-            await self._client.create_payload_index(self._collection, field, models.PayloadSchemaType.KEYWORD)
-        for field in (*payload.NUMBER_FIELDS, payload.EXPIRE_FIELD):
-            await self._client.create_payload_index(self._collection, field, models.PayloadSchemaType.FLOAT)
+        raise StoreUnreachable(f"The Qdrant server lost collection {self.collection}: restart the ranker.")
 
 
 @contextmanager
@@ -324,6 +436,10 @@ def _to_point(indexed: IndexedBackground) -> models.PointStruct:
         },
         payload=payload.to_payload(indexed.background),
     )
+
+
+def _to_indexed(point: models.Record) -> IndexedBackground:
+    return IndexedBackground(payload.from_payload(point.payload or {}), _vector(point))
 
 
 def _to_found(point: models.ScoredPoint, score: float | None = None) -> Found:

@@ -86,7 +86,7 @@ class RankerServicer(ranker_pb2_grpc.RankerServiceServicer):
         slate = await self._catalog.rank(_to_request(request))
         return ranker_pb2.RankBackgroundsResponse(
             hits=[_from_hit(each) for each in slate.hits],
-            model=self._catalog.model,
+            model=slate.model,
             unused=[ranker_pb2.UnusedSignal(signal=_SIGNALS[each.signal], reason=each.reason) for each in slate.unused],
         )
 

@@ -73,6 +73,10 @@ class Layout:
             whole[self.blocks[signal]] += part
         return whole
 
+    def with_text(self, text: Vectors, vector: Vectors) -> Vectors:
+        """A background's vector, (dimension,), from its text part and a vector whose layout differs in that alone."""
+        return np.concatenate([text, vector[self.text - self.dimension :]])
+
     def similarities(self, directions: Mapping[Signal, Vectors], vectors: Vectors) -> dict[Signal, Vectors]:
         """By signal, the similarity of each of n backgrounds, (n,).
 

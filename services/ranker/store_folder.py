@@ -1,31 +1,37 @@
-"""The folder of an embedded store: who owns it, and which vectors lie in it.
+"""The folder of an embedded store: who owns it, which version of the index is in use, and which vectors lie in it.
 
-    lock             held by the owner, with its process id
-    data/space.json  the embedding model and the dimension of its vectors
-    data/shard/      Qdrant Edge's own files
+    lock                        held by the ranker that owns the store, with its process id
+    current                     the number of the version in use
+    versions/1/lock             held by the engine's process
+    versions/1/data/space.json  the embedding model and the dimension of the vectors
+    versions/1/data/shard/      Qdrant Edge's own files
 
-`data` is made under another name and renamed when it is whole, so a process that dies on the way leaves no half store.
+`data` and `current` are written under another name and renamed when they are whole, so a process that dies on the way
+leaves nothing half.
 """
 
 import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import IO
 
 from services.ranker.vector_store import StoreDamaged, StoreFull, StoreInUse, StoreNotWritable, VectorSpace
 
 
 @contextmanager
-def owned_folder(path: Path, owner: int | None = None) -> Iterator[None]:
+def owned_folder(path: Path, owner: int | None = None, patience_s: float = 0.0) -> Iterator[None]:
     """Makes the folder and owns it inside the `with`; the system lets go of it when the process dies, however it dies.
 
     Args:
         path: the folder.
         owner: the process that others are told of, where it is not this one.
+        patience_s: how long to wait for another process to let go of it.
 
     Raises:
         StoreInUse: another process owns it, or this one does already.
@@ -40,46 +46,124 @@ def owned_folder(path: Path, owner: int | None = None) -> Iterator[None]:
             " BACKDROP_RANKER_STORE_PATH."
         ) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _locked(lock, patience_s):
             lock.seek(0)
             holder = lock.read().strip() or "unknown"
             raise StoreInUse(
                 f"Another ranker (process {holder}) uses {path}. Stop it, or name another folder with"
                 " BACKDROP_RANKER_STORE_PATH."
-            ) from error
+            )
         lock.truncate(0)
         lock.write(str(owner or os.getpid()))
         lock.flush()
         yield
 
 
-def make_shard(path: Path, space: VectorSpace, create: Callable[[Path], None]) -> None:
-    """Makes an empty store in an owned folder, unless there is one.
+def _locked(lock: IO[str], patience_s: float) -> bool:
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.05)
+
+
+def current_version(path: Path) -> int | None:
+    """The number of the version in use; None of a store that is to be made.
+
+    Raises:
+        StoreDamaged: it cannot be read.
+    """
+    try:
+        return int((path / "current").read_text())
+    except FileNotFoundError:
+        # Whoever made the first version died before it was named, or the file is lost.
+        return max(versions(path), default=None)
+    except (OSError, ValueError) as error:
+        raise damaged(path) from error
+
+
+def use_version(path: Path, number: int) -> None:
+    """Makes a version the one in use, at once and for good.
+
+    Raises:
+        StoreNotWritable: the disk is full, or the folder cannot be written.
+    """
+    unfinished = path / "current.unfinished"
+    with writable(path):
+        unfinished.write_text(str(number))
+        _sync(unfinished)
+        unfinished.rename(path / "current")
+        _sync(path)
+
+
+def version_path(path: Path, number: int) -> Path:
+    """The folder of a version."""
+    return path / "versions" / str(number)
+
+
+def versions(path: Path) -> list[int]:
+    """The numbers of all versions that are whole, in their order."""
+    return sorted(int(each.parent.name) for each in (path / "versions").glob("*/data") if each.parent.name.isdigit())
+
+
+def remove_versions(path: Path, keep: Container[int]) -> None:
+    """Removes all versions but those of the numbers in `keep`, and what is left of some that were never finished."""
+    for folder in (path / "versions").glob("*"):
+        if not (folder.name.isdigit() and int(folder.name) in keep):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_version(path: Path, number: int, space: VectorSpace, create: Callable[[Path], None]) -> None:
+    """Makes a version, unless there is one.
 
     Args:
         path: the store's folder.
+        number: of the version.
         space: of the vectors that it will hold.
         create: makes the shard in the folder that it is given, flushes it to the disk and closes it.
 
     Raises:
         StoreNotWritable: the disk is full, or the folder cannot be written.
     """
-    if (path / "data").exists():
+    folder = version_path(path, number)
+    if (folder / "data").exists():
         return
-    unfinished = path / "data.unfinished"
-    try:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with writable(path):
+        unfinished = start_version(folder)
         (unfinished / "shard").mkdir(parents=True)
         (unfinished / "space.json").write_text(json.dumps(asdict(space)))
         create(unfinished / "shard")
-        for written in (unfinished / "space.json", unfinished):
-            _sync(written)
-        unfinished.rename(path / "data")
-        _sync(path)
+        finish_version(folder)
+
+
+def start_version(folder: Path) -> Path:
+    """Where a version is written, in its folder, until it is whole; nothing is there."""
+    unfinished = folder / "data.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return unfinished
+
+
+def finish_version(folder: Path) -> None:
+    """Makes a version whole, durably; the shard's own files are durable already."""
+    unfinished = folder / "data.unfinished"
+    for written in (unfinished / "space.json", unfinished):
+        _sync(written)
+    unfinished.rename(folder / "data")
+    _sync(folder)
+
+
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Turns errors of the disk into the store's."""
+    try:
+        yield
     except OSError as error:
-        raise StoreNotWritable(f"The ranker cannot make its store in {path} ({error.strerror}).") from error
+        raise StoreNotWritable(f"The ranker cannot write its store in {path} ({error.strerror}).") from error
 
 
 def require_room(path: Path, min_free_mib: int) -> None:
@@ -92,14 +176,14 @@ def require_room(path: Path, min_free_mib: int) -> None:
         )
 
 
-def stored_space(path: Path) -> VectorSpace:
-    """The space of the vectors in the folder.
+def stored_space(path: Path, number: int) -> VectorSpace:
+    """The space of the vectors in a version.
 
     Raises:
         StoreDamaged: it cannot be read.
     """
     try:
-        return VectorSpace(**json.loads((path / "data" / "space.json").read_text()))
+        return VectorSpace(**json.loads((version_path(path, number) / "data" / "space.json").read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise damaged(path) from error
 

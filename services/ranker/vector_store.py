@@ -6,7 +6,7 @@ count, it adds them in the same query, over the best of both.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -64,6 +64,14 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexedPage:
+    """Some backgrounds with their vectors, and the point to go on from; None after the last."""
+
+    indexed: tuple[IndexedBackground, ...]
+    next_point: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Some backgrounds of a library, and the point to go on from; None after the last."""
 
@@ -94,6 +102,14 @@ class VectorStore(Protocol):
 
     async def page(self, library: str, limit: int, first_point: UUID | None = None) -> Page:
         """At most `limit` backgrounds of the library from `first_point` on, in the order of their points."""
+        ...
+
+    async def read(self, names: Sequence[BackgroundName]) -> list[IndexedBackground]:
+        """Those of the backgrounds that there are, with their vectors, in any order."""
+        ...
+
+    async def export_page(self, library: str | None, limit: int, first_point: UUID | None = None) -> IndexedPage:
+        """As `page`, with vectors; of all libraries where none is named."""
         ...
 
     async def count(self, library: str) -> int:
@@ -186,12 +202,16 @@ class EmbeddingModelChanged(FailedPrecondition):
 
 @dataclass(frozen=True, slots=True)
 class VectorSpace:
-    """Which vectors can be compared: those of the same models, of the same dimensions."""
+    """Which vectors can be compared: those of the same models, of the same dimensions.
+
+    `source` is the setting by which the sentence-embedding model was loaded.
+    """
 
     model: str
     dimension: int
     image_model: str
     image_dimension: int
+    source: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.model} ({self.dimension} dimensions) and {self.image_model} ({self.image_dimension} dimensions)"
@@ -210,8 +230,12 @@ class VectorSpace:
             setting: the environment variable that names another, empty store.
         """
         if stored != self:
-            raise EmbeddingModelChanged(
-                f"{store} holds vectors of {stored}, but the ranker is set to {self}. Set"
-                " BACKDROP_RANKER_EMBEDDING_MODEL, BACKDROP_RANKER_IMAGE_MODEL and BACKDROP_RANKER_IMAGE_DIMENSION"
-                f" back, or name a new store with {setting} and import the backgrounds again."
-            )
+            raise self.changed_from(stored, store, setting)
+
+    def changed_from(self, stored: "VectorSpace", store: str, setting: str) -> EmbeddingModelChanged:
+        """The error of a store that holds vectors of another space; arguments as for `require`."""
+        return EmbeddingModelChanged(
+            f"{store} holds vectors of {stored}, but the ranker is set to {self}. Set BACKDROP_RANKER_EMBEDDING_MODEL,"
+            " BACKDROP_RANKER_IMAGE_MODEL and BACKDROP_RANKER_IMAGE_DIMENSION back, or name a new store with"
+            f" {setting} and import the backgrounds again."
+        )

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Iterable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ from chassis import errors, server
 from services.ranker.catalog import Catalog
 from services.ranker.config import RankerConfig
 from services.ranker.edge_store import open_edge_store
+from services.ranker.index import Index, Version
 from services.ranker.servicer import SERVICE_NAME, RankerServicer
 from services.ranker.signals import Signal
 from services.ranker.text_embedding import TextEmbedder
@@ -32,11 +34,12 @@ Ranker: TypeAlias = "ranker_pb2_grpc.RankerServiceAsyncStub"
 async def ranker(tmp_path: Path) -> AsyncIterator[Ranker]:
     encoder = WordCounter()
     with TextEmbedder(encoder, cache_size=1000) as embedder:
-        async with open_edge_store(RankerConfig(store_path=tmp_path / "store"), SPACE) as store:
-            servicer = RankerServicer(Catalog(embedder, store, SPACE, WEIGHTS, MAX_BACKGROUNDS))
+        store = open_edge_store(RankerConfig(store_path=tmp_path / "store"), SPACE)
+        async with aclosing(Index(await Version.open(embedder, SPACE, store))) as index:
+            servicer = RankerServicer(Catalog(index, WEIGHTS, MAX_BACKGROUNDS))
             application = server.Application(
                 services={SERVICE_NAME: lambda to: ranker_pb2_grpc.add_RankerServiceServicer_to_server(servicer, to)},
-                checks={"store": store.check},
+                checks={"store": index.check},
             )
             async with (
                 server.start(RankerConfig(port=0), application) as running,

@@ -50,7 +50,7 @@ async def open_store(kind: str, folder: Path) -> AsyncIterator[VectorStore]:
         async with connect_server_store(QDRANT_URL, "", collection, SPACE) as connected:
             yield connected
         client = qdrant_client.AsyncQdrantClient(url=QDRANT_URL)
-        await client.delete_collection(collection)
+        await client.delete_collection(f"{collection}-1")
         await client.close()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from backdrop.ranker.v1 import ranker_pb2 as pb
 from backdrop.ranker.v1 import ranker_pb2_grpc
+from services.ranker.sentence_model import PACKAGED_MODEL_FOLDER
 
 Process: TypeAlias = "subprocess.Popen[str]"
 
@@ -27,10 +29,11 @@ SCENES = {
 }
 
 
-def start_ranker(folder: Path) -> Process:
+def start_ranker(folder: Path, model: str = "") -> Process:
     prefix = "BACKDROP_RANKER_"
     environment = {key: value for key, value in os.environ.items() if not key.startswith(prefix)}
     environment |= {f"{prefix}PORT": "0", f"{prefix}STORE_PATH": str(folder)}
+    environment |= {f"{prefix}EMBEDDING_MODEL": model}
     return subprocess.Popen(
         [sys.executable, "-m", "services.ranker"],
         env=environment,
@@ -41,9 +44,9 @@ def start_ranker(folder: Path) -> Process:
 
 
 @contextmanager
-def running_ranker(folder: Path) -> Iterator[tuple[Process, Any]]:
+def running_ranker(folder: Path, model: str = "") -> Iterator[tuple[Process, Any]]:
     """A ranker that serves, and a stub of it; what still runs at the end is killed."""
-    with start_ranker(folder) as process:
+    with start_ranker(folder, model) as process:
         try:
             with grpc.insecure_channel(f"127.0.0.1:{port_of(process)}") as channel:
                 yield process, ranker_pb2_grpc.RankerServiceStub(channel)
@@ -70,7 +73,7 @@ def requests() -> Iterator[pb.UpsertBackgroundsRequest]:
 def best(ranker: Any, text: str) -> str:
     texts = [pb.WeightedText(text=text, weight=1)]
     response = ranker.RankBackgrounds(pb.RankBackgroundsRequest(parent="libraries/shop", texts=texts, limit=2))
-    assert response.model == "all-MiniLM-L6-v2"
+    assert response.model in ("all-MiniLM-L6-v2", "another")
     return str(response.hits[0].background.name).rpartition("/")[2]
 
 
@@ -95,3 +98,27 @@ def test_a_ranker_is_killed_and_comes_back_with_what_it_knew(tmp_path: Path) -> 
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
         assert time.monotonic() - started < 30
+
+
+def model_in_use(ranker: Any) -> str:
+    texts = [pb.WeightedText(text="a table", weight=1)]
+    request = pb.RankBackgroundsRequest(parent="libraries/shop", texts=texts, limit=1)
+    return str(ranker.RankBackgrounds(request).model)
+
+
+@pytest.mark.timeout(240)
+def test_another_model_takes_the_index_over_and_gives_it_back(tmp_path: Path) -> None:
+    folder, another = tmp_path / "store", tmp_path / "another"
+    shutil.copytree(str(PACKAGED_MODEL_FOLDER), another)
+    with running_ranker(folder) as (_, ranker):
+        list(ranker.UpsertBackgrounds(requests()))
+
+    for model, name in ((str(another), "another"), ("", "all-MiniLM-L6-v2")):
+        with running_ranker(folder, model) as (_, ranker):
+            # Whichever of both is in use, it answers.
+            assert best(ranker, "sunglasses lying in the sand by the ocean") == "beach"
+            until = time.monotonic() + 60
+            while model_in_use(ranker) != name and time.monotonic() < until:
+                time.sleep(0.1)
+            assert model_in_use(ranker) == name
+            assert best(ranker, "soap in an elegant bathroom") == "marble"

@@ -27,10 +27,11 @@ class EdgeServer(httpx.AsyncBaseTransport):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._collections: dict[str, edge.EdgeShard] = {}
+        self.collections: dict[str, edge.EdgeShard] = {}
         self._definitions: dict[str, models.CreateCollection] = {}
         self._routes: dict[tuple[str, str], Callable[[str, bytes], Any]] = {
-            ("GET", "/exists"): lambda name, body: {"exists": name in self._collections},
+            ("GET", "/exists"): lambda name, body: {"exists": name in self.collections},
+            ("DELETE", ""): self._drop,
             ("PUT", ""): self._create,
             ("GET", ""): self._describe,
             ("PUT", "/index"): self._index,
@@ -42,21 +43,43 @@ class EdgeServer(httpx.AsyncBaseTransport):
             ("POST", "/facet"): self._facet,
             ("POST", "/points/query/batch"): self._query_batch,
         }
+        self._aliases: dict[str, str] = {}
+        self._whole_server: dict[tuple[str, str], Callable[[bytes], Any]] = {
+            ("GET", "/collections"): lambda body: {"collections": [{"name": name} for name in self.collections]},
+            ("GET", "/aliases"): self._list_aliases,
+            ("POST", "/collections/aliases"): self._change_aliases,
+        }
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if action := self._whole_server.get((request.method, request.url.path)):
+            return _answer(action(await request.aread()))
         match = re.fullmatch(r"/collections/([\w-]+)(/.*)?", request.url.path)
         if match is None:
             return httpx.Response(404)
         name, action = match[1], match[2] or ""
         creates = (request.method, action) == ("PUT", "")
-        if creates == (name in self._collections) and action != "/exists":
+        if creates == (name in self.collections) and action != "/exists":
             return httpx.Response(409 if creates else 404)
-        result = self._routes[request.method, action](name, await request.aread())
-        return httpx.Response(200, json={"result": result, "status": "ok", "time": 0.0})
+        return _answer(self._routes[request.method, action](name, await request.aread()))
 
     def close(self) -> None:
-        for shard in self._collections.values():
+        for shard in self.collections.values():
             shard.close()
+
+    def _list_aliases(self, body: bytes) -> dict[str, Any]:
+        return {"aliases": [{"alias_name": alias, "collection_name": name} for alias, name in self._aliases.items()]}
+
+    def _change_aliases(self, body: bytes) -> bool:
+        for action in models.ChangeAliasesOperation.model_validate_json(body).actions:
+            if isinstance(action, models.CreateAliasOperation):
+                self._aliases[action.create_alias.alias_name] = action.create_alias.collection_name
+            elif isinstance(action, models.DeleteAliasOperation):
+                del self._aliases[action.delete_alias.alias_name]
+        return True
+
+    def _drop(self, name: str, body: bytes) -> bool:
+        self.collections.pop(name).close()
+        return True
 
     def _create(self, name: str, body: bytes) -> bool:
         wanted = models.CreateCollection.model_validate_json(body)
@@ -74,7 +97,7 @@ class EdgeServer(httpx.AsyncBaseTransport):
         folder = self._folder / name
         folder.mkdir(parents=True)
         self._definitions[name] = wanted
-        self._collections[name] = edge.EdgeShard.create(
+        self.collections[name] = edge.EdgeShard.create(
             str(folder), edge.EdgeConfig(vectors=vectors, sparse_vectors=sparse)
         )
         return True
@@ -113,13 +136,13 @@ class EdgeServer(httpx.AsyncBaseTransport):
         return self._update(name, edge.UpdateOperation.delete_points([str(point) for point in points]))
 
     def _update(self, name: str, operation: edge.UpdateOperation) -> dict[str, Any]:
-        self._collections[name].update(operation)
+        self.collections[name].update(operation)
         return {"operation_id": 0, "status": "completed"}
 
     def _retrieve(self, name: str, body: bytes) -> list[dict[str, Any]]:
         wanted = models.PointRequest.model_validate_json(body)
         ids: list[Any] = [str(each) for each in wanted.ids]
-        records = self._collections[name].retrieve(
+        records = self.collections[name].retrieve(
             ids, with_payload=bool(wanted.with_payload), with_vector=wanted.with_vector or False
         )
         return [_record(each) for each in records]
@@ -129,10 +152,11 @@ class EdgeServer(httpx.AsyncBaseTransport):
         request = edge.ScrollRequest(
             offset=None if wanted.offset is None else str(wanted.offset),
             limit=wanted.limit,
-            filter=_filter(wanted.filter),
+            filter=_filter(wanted.filter) if wanted.filter else None,
             with_payload=bool(wanted.with_payload),
+            with_vector=wanted.with_vector or False,
         )
-        records, next_point = self._collections[name].scroll(request)
+        records, next_point = self.collections[name].scroll(request)
         return {
             "points": [_record(each) for each in records],
             "next_page_offset": None if next_point is None else str(next_point),
@@ -140,12 +164,12 @@ class EdgeServer(httpx.AsyncBaseTransport):
 
     def _count(self, name: str, body: bytes) -> dict[str, Any]:
         wanted = models.CountRequest.model_validate_json(body)
-        return {"count": self._collections[name].count(edge.CountRequest(filter=_filter(wanted.filter), exact=True))}
+        return {"count": self.collections[name].count(edge.CountRequest(filter=_filter(wanted.filter), exact=True))}
 
     def _facet(self, name: str, body: bytes) -> dict[str, Any]:
         wanted = models.FacetRequest.model_validate_json(body)
         request = edge.FacetRequest(wanted.key, wanted.limit or 10, True, _filter(wanted.filter))
-        return {"hits": [{"value": hit.value, "count": hit.count} for hit in self._collections[name].facet(request)]}
+        return {"hits": [{"value": hit.value, "count": hit.count} for hit in self.collections[name].facet(request)]}
 
     def _query_batch(self, name: str, body: bytes) -> list[dict[str, Any]]:
         # The client's models read a plain list as more than one kind of query; what was sent is plain.
@@ -160,8 +184,12 @@ class EdgeServer(httpx.AsyncBaseTransport):
             with_payload=wanted["with_payload"],
             with_vector=wanted["with_vector"],
         )
-        points = self._collections[name].query(request)
+        points = self.collections[name].query(request)
         return {"points": [_record(each) | {"version": each.version, "score": each.score} for each in points]}
+
+
+def _answer(result: Any) -> httpx.Response:
+    return httpx.Response(200, json={"result": result, "status": "ok", "time": 0.0})
 
 
 def _prefetches(wanted: dict[str, Any]) -> list[edge.Prefetch]:

@@ -64,7 +64,7 @@ async def test_vectors_of_another_model_are_refused(tmp_path: Path) -> None:
 async def test_a_damaged_folder_is_refused_and_can_be_replaced(tmp_path: Path, damaged: str, content: bytes) -> None:
     path = tmp_path / "store"
     await fill(path)
-    [file] = (path / "data" / "shard").glob(damaged)
+    [file] = (path / "versions/1/data/shard").glob(damaged)
     file.write_bytes(content)
 
     with pytest.raises(StoreDamaged) as caught:
@@ -77,7 +77,7 @@ async def test_a_damaged_folder_is_refused_and_can_be_replaced(tmp_path: Path, d
 
 
 async def test_a_store_whose_making_was_interrupted_is_made_anew(tmp_path: Path) -> None:
-    half_made = tmp_path / "store" / "data.unfinished" / "shard"
+    half_made = tmp_path / "store/versions/1/data.unfinished/shard"
     half_made.mkdir(parents=True)
     (half_made / "edge_config.json").write_text("{")
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from services.ranker.store_folder import make_shard, owned_folder, stored_space
+from services.ranker.store_folder import make_version, owned_folder, stored_space
 from services.ranker.vector_store import (
     EmbeddingModelChanged,
     StoreDamaged,
@@ -42,26 +42,26 @@ def test_a_disk_that_fails_while_the_store_is_made_is_reported_and_leaves_nothin
         raise OSError(28, "No space left on device")
 
     with pytest.raises(StoreNotWritable, match="No space left"):
-        make_shard(tmp_path, SPACE, fail)
-    make_shard(tmp_path, SPACE, write_shard)
+        make_version(tmp_path, 1, SPACE, fail)
+    make_version(tmp_path, 1, SPACE, write_shard)
 
-    assert stored_space(tmp_path) == SPACE
+    assert stored_space(tmp_path, 1) == SPACE
 
 
 def test_a_store_is_made_once(tmp_path: Path) -> None:
-    make_shard(tmp_path, SPACE, write_shard)
-    make_shard(tmp_path, VectorSpace("another-model", 8, "eye", 4), write_shard)
+    make_version(tmp_path, 1, SPACE, write_shard)
+    make_version(tmp_path, 1, VectorSpace("another-model", 8, "eye", 4), write_shard)
 
-    assert stored_space(tmp_path) == SPACE
+    assert stored_space(tmp_path, 1) == SPACE
 
 
 @pytest.mark.parametrize("content", ["", "not json", "[]", '{"model": "a-model"}'])
 def test_an_unreadable_description_is_damage(tmp_path: Path, content: str) -> None:
-    make_shard(tmp_path, SPACE, write_shard)
-    (tmp_path / "data" / "space.json").write_text(content)
+    make_version(tmp_path, 1, SPACE, write_shard)
+    (tmp_path / "versions/1/data/space.json").write_text(content)
 
     with pytest.raises(StoreDamaged, match="Restore the folder from a backup"):
-        stored_space(tmp_path)
+        stored_space(tmp_path, 1)
 
 
 @pytest.mark.parametrize("stored", [VectorSpace("another-model", 4, "eye", 4), VectorSpace("a-model", 8, "eye", 4)])

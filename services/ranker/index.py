@@ -1,0 +1,160 @@
+"""The index that requests go to: one version of it, until another takes its place, while requests go on."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from aiorwlock import RWLock
+
+from services.ranker.background import BackgroundName
+from services.ranker.text_embedding import TextEmbedder
+from services.ranker.vector_store import IndexedBackground, VectorSpace, VectorStore
+
+FEW = 100
+"""Backgrounds that are moved while writes wait."""
+
+Store = TypeVar("Store", bound=VectorStore)
+Convert = Callable[[Sequence[IndexedBackground]], Awaitable[Sequence[IndexedBackground]]]
+
+
+@dataclass(eq=False)
+class Version(Generic[Store]):
+    """Backgrounds in one vector space: the model that embeds texts, and the store that keeps the vectors."""
+
+    embedder: TextEmbedder
+    space: VectorSpace
+    store: Store
+    _closing: AsyncExitStack
+    _in_use: RWLock = field(default_factory=RWLock)
+
+    @classmethod
+    async def open(cls, embedder: TextEmbedder, space: VectorSpace, store: AbstractAsyncContextManager[Store]) -> Self:
+        """Opens the store; `close` closes it, and leaves the embedder to whoever made it."""
+        async with AsyncExitStack() as closing:
+            opened = await closing.enter_async_context(store)
+            return cls(embedder, space, opened, closing.pop_all())
+        raise AssertionError("no store swallows an exception")
+
+    @asynccontextmanager
+    async def in_use(self) -> AsyncIterator[Self]:
+        """Keeps the version open inside the `async with`."""
+        async with self._in_use.reader_lock:
+            yield self
+
+    async def close(self) -> None:
+        """Closes the store once nobody uses it."""
+        async with self._in_use.writer_lock:
+            await self._closing.aclose()
+
+
+class Home(Protocol):
+    """Where versions are kept, one for each vector space; one is in use.
+
+    Attributes:
+        name: of the place, in words.
+        setting: the environment variable that names another one.
+    """
+
+    name: str
+    setting: str
+
+    async def space_in_use(self) -> VectorSpace | None:
+        """The space of the version in use; None where there is none yet."""
+        ...
+
+    def open_space(self, space: VectorSpace) -> AbstractAsyncContextManager[Any]:
+        """Opens the store of the version of that space, the one in use if it is, or makes one."""
+        ...
+
+    async def use(self, store: Any) -> None:
+        """Makes the version of that store the one in use from now on."""
+        ...
+
+    async def clean(self) -> None:
+        """Removes all versions but the one in use, and the latest of another space to go back to."""
+        ...
+
+
+class Index(Generic[Store]):
+    """Gives each request the version in use, and can replace it.
+
+    Reads are never held up. Writes are, for as long as it takes to begin a replacement and to end it; what is written
+    in between is moved to the new version before that takes over.
+    """
+
+    def __init__(self, version: Version[Store]) -> None:
+        self._version = version
+        self._writing = RWLock()
+        self._written: set[BackgroundName] | None = None
+
+    @property
+    def version(self) -> Version[Store]:
+        """The version in use, for what needs no store that stays open."""
+        return self._version
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Version[Store]]:
+        """The version to read from inside the `async with`."""
+        async with self._version.in_use() as version:
+            yield version
+
+    @asynccontextmanager
+    async def writing(self, names: Iterable[BackgroundName]) -> AsyncIterator[Version[Store]]:
+        """The version to write the backgrounds of those names to, inside the `async with`."""
+        async with self._writing.reader_lock:
+            if self._written is not None:
+                self._written.update(names)
+            async with self.reading() as version:
+                yield version
+
+    async def replace(
+        self,
+        begin: Callable[[], Awaitable[None]],
+        open_version: Callable[[], Awaitable[Version[Store]]],
+        convert: Convert,
+        use: Callable[[Store], Awaitable[None]],
+    ) -> None:
+        """Puts another version in the place of the one in use; one replacement at a time.
+
+        Args:
+            begin: awaited while nothing is written.
+            open_version: opens the new version, with all backgrounds that there were at the beginning.
+            convert: gives backgrounds the vectors that they have in the new version.
+            use: makes the new version the one in use when the ranker starts.
+        """
+        async with self._writing.writer_lock:
+            await begin()
+            self._written = set()
+        try:
+            new = await open_version()
+            try:
+                while len(self._written) > FEW:
+                    await self._move_written(new, convert)
+                async with self._writing.writer_lock:
+                    await self._move_written(new, convert)
+                    await use(new.store)
+                    old, self._version = self._version, new
+            except BaseException:
+                await new.close()
+                raise
+        finally:
+            self._written = None
+        await old.close()
+
+    async def check(self) -> None:
+        """Raises when the store cannot be used now."""
+        await self._version.store.check()
+
+    async def aclose(self) -> None:
+        """Closes the version in use."""
+        await self._version.close()
+
+    async def _move_written(self, new: Version[Store], convert: Convert) -> None:
+        """Makes the backgrounds that were written meanwhile what they are in the version in use."""
+        names, self._written = list(self._written or ()), set()
+        found = await self._version.store.read(names)
+        if found:
+            await new.store.upsert(await convert(found))
+        for name in set(names) - {each.background.name for each in found}:
+            await new.store.delete(name)
