@@ -1,0 +1,1 @@
+"""How the ranker's store and its whole answers scale."""
