@@ -848,6 +848,7 @@ class ImportBackgroundsRequest(_message.Message):
     FORCE_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name to store it under, `libraries/{library}/backgrounds/{background}`; ids are 1 to 63 lower-case letters,
     digits and dashes. A background of this name is replaced.
@@ -858,6 +859,12 @@ class ImportBackgroundsRequest(_message.Message):
     """What the shop knows of it; both help to find it. Title: up to 1,000 characters. Keywords: up to 64, each of 1 to 200."""
     force: _builtins.bool
     """Import it even if nothing changed."""
+    record: _builtins.bytes
+    """What ExportBackgrounds gave for this picture. The picture is then not read and no captions are written: features and
+    captions are those of the record; title, keywords, attributes and expire_time are those of this request. Refused
+    when it cannot be read, is of another picture, or of another image-text model than this installation's: import the
+    picture without it then. 1 byte to 1 MiB.
+    """
     @_builtins.property
     def keywords(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -880,12 +887,15 @@ class ImportBackgroundsRequest(_message.Message):
         force: _builtins.bool = ...,
         attributes: _abc.Iterable[Global___Attribute] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        record: _builtins.bytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_record", b"_record", "expire_time", b"expire_time", "record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "expire_time", b"expire_time", "force", b"force", "image", b"image", "keywords", b"keywords", "name", b"name", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_record", b"_record", "attributes", b"attributes", "expire_time", b"expire_time", "force", b"force", "image", b"image", "keywords", b"keywords", "name", b"name", "record", b"record", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__record: _TypeAlias = _typing.Literal["record"]  # noqa: Y015
+    _WhichOneofArgType__record: _TypeAlias = _typing.Literal["_record", b"_record"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__record) -> _WhichOneofReturnType__record | None: ...
 
 Global___ImportBackgroundsRequest: _TypeAlias = ImportBackgroundsRequest  # noqa: Y015
 
@@ -1056,6 +1066,64 @@ class ListBackgroundsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListBackgroundsResponse: _TypeAlias = ListBackgroundsResponse  # noqa: Y015
+
+@_typing.final
+class ExportBackgroundsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`libraries/{library}`."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportBackgroundsRequest: _TypeAlias = ExportBackgroundsRequest  # noqa: Y015
+
+@_typing.final
+class ExportBackgroundsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKGROUND_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    image: _builtins.bytes
+    """The picture as it was imported. Empty when there is an `error`."""
+    record: _builtins.bytes
+    """What was read from the picture and written about it, for ImportBackgroundsRequest. JSON that says its version; which
+    fields it has is Backdrop's own affair. Empty when there is an `error`.
+    """
+    @_builtins.property
+    def background(self) -> Global___Background:
+        """Its title, keywords, attributes and expire_time are what an ImportBackgroundsRequest takes beside picture and record."""
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Why the background could not be exported, with the same details as a failed call's status."""
+
+    def __init__(
+        self,
+        *,
+        background: Global___Background | None = ...,
+        image: _builtins.bytes = ...,
+        record: _builtins.bytes = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "error", b"error", "image", b"image", "record", b"record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportBackgroundsResponse: _TypeAlias = ExportBackgroundsResponse  # noqa: Y015
 
 @_typing.final
 class DeleteBackgroundRequest(_message.Message):

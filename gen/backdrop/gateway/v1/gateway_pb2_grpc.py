@@ -71,6 +71,11 @@ class GatewayServiceStub:
                 request_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ListBackgroundsRequest.SerializeToString,
                 response_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ListBackgroundsResponse.FromString,
                 _registered_method=True)
+        self.ExportBackgrounds = channel.unary_stream(
+                '/backdrop.gateway.v1.GatewayService/ExportBackgrounds',
+                request_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ExportBackgroundsRequest.SerializeToString,
+                response_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ExportBackgroundsResponse.FromString,
+                _registered_method=True)
         self.DeleteBackground = channel.unary_unary(
                 '/backdrop.gateway.v1.GatewayService/DeleteBackground',
                 request_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.DeleteBackgroundRequest.SerializeToString,
@@ -141,6 +146,17 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportBackgrounds(self, request, context):
+        """ExportBackgrounds gives a library with everything that ImportBackgrounds needs to make it anew, here or in another
+        installation, without reading pictures or writing captions again. A background whose picture is lost, or that is
+        replaced or deleted meanwhile, may come with an `error`; that does not end the stream.
+
+        Errors: NOT_FOUND (LIBRARY_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteBackground(self, request, context):
         """DeleteBackground forgets a background and its picture. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND).
         """
@@ -175,6 +191,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.ListBackgrounds,
                     request_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ListBackgroundsRequest.FromString,
                     response_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ListBackgroundsResponse.SerializeToString,
+            ),
+            'ExportBackgrounds': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportBackgrounds,
+                    request_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ExportBackgroundsRequest.FromString,
+                    response_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ExportBackgroundsResponse.SerializeToString,
             ),
             'DeleteBackground': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteBackground,
@@ -329,6 +350,33 @@ class GatewayService:
             '/backdrop.gateway.v1.GatewayService/ListBackgrounds',
             backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ListBackgroundsRequest.SerializeToString,
             backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ListBackgroundsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportBackgrounds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/backdrop.gateway.v1.GatewayService/ExportBackgrounds',
+            backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ExportBackgroundsRequest.SerializeToString,
+            backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ExportBackgroundsResponse.FromString,
             options,
             channel_credentials,
             insecure,

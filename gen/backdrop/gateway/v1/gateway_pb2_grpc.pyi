@@ -72,6 +72,13 @@ class GatewayServiceStub:
 
     Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that Backdrop did not give.
     """
+    ExportBackgrounds: _grpc.UnaryStreamMultiCallable[_gateway_pb2.ExportBackgroundsRequest, _gateway_pb2.ExportBackgroundsResponse]
+    """ExportBackgrounds gives a library with everything that ImportBackgrounds needs to make it anew, here or in another
+    installation, without reading pictures or writing captions again. A background whose picture is lost, or that is
+    replaced or deleted meanwhile, may come with an `error`; that does not end the stream.
+
+    Errors: NOT_FOUND (LIBRARY_NOT_FOUND).
+    """
     DeleteBackground: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.DeleteBackgroundRequest, _gateway_pb2.DeleteBackgroundResponse]
     """DeleteBackground forgets a background and its picture. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
 
@@ -118,6 +125,13 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """ListBackgrounds lists a library page by page, in an order that stays the same.
 
     Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that Backdrop did not give.
+    """
+    ExportBackgrounds: _aio.UnaryStreamMultiCallable[_gateway_pb2.ExportBackgroundsRequest, _gateway_pb2.ExportBackgroundsResponse]  # type: ignore[assignment]
+    """ExportBackgrounds gives a library with everything that ImportBackgrounds needs to make it anew, here or in another
+    installation, without reading pictures or writing captions again. A background whose picture is lost, or that is
+    replaced or deleted meanwhile, may come with an `error`; that does not end the stream.
+
+    Errors: NOT_FOUND (LIBRARY_NOT_FOUND).
     """
     DeleteBackground: _aio.UnaryUnaryMultiCallable[_gateway_pb2.DeleteBackgroundRequest, _gateway_pb2.DeleteBackgroundResponse]  # type: ignore[assignment]
     """DeleteBackground forgets a background and its picture. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
@@ -192,6 +206,19 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         """ListBackgrounds lists a library page by page, in an order that stays the same.
 
         Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that Backdrop did not give.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportBackgrounds(
+        self,
+        request: _gateway_pb2.ExportBackgroundsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_gateway_pb2.ExportBackgroundsResponse], _abc.AsyncIterator[_gateway_pb2.ExportBackgroundsResponse]]:
+        """ExportBackgrounds gives a library with everything that ImportBackgrounds needs to make it anew, here or in another
+        installation, without reading pictures or writing captions again. A background whose picture is lost, or that is
+        replaced or deleted meanwhile, may come with an `error`; that does not end the stream.
+
+        Errors: NOT_FOUND (LIBRARY_NOT_FOUND).
         """
 
     @_abc_1.abstractmethod

@@ -108,8 +108,8 @@ class Background(_message.Message):
 
     @_builtins.property
     def image_embedding(self) -> Global___ImageTextEmbedding:
-        """The picture in the image-text model's space. Of one model for all backgrounds of the index. Compared, never given
-        back.
+        """The picture in the image-text model's space. Of one model for all backgrounds of the index. Given back by
+        ExportBackgrounds only, and then of unit length, with the precision of the store.
         """
 
     @_builtins.property
@@ -496,6 +496,46 @@ class ListBackgroundsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListBackgroundsResponse: _TypeAlias = ListBackgroundsResponse  # noqa: Y015
+
+@_typing.final
+class ExportBackgroundsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`libraries/{library}`."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportBackgroundsRequest: _TypeAlias = ExportBackgroundsRequest  # noqa: Y015
+
+@_typing.final
+class ExportBackgroundsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKGROUND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def background(self) -> Global___Background: ...
+    def __init__(
+        self,
+        *,
+        background: Global___Background | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["background", b"background"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportBackgroundsResponse: _TypeAlias = ExportBackgroundsResponse  # noqa: Y015
 
 @_typing.final
 class DeleteBackgroundRequest(_message.Message):

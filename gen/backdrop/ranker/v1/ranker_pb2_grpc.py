@@ -56,6 +56,11 @@ class RankerServiceStub:
                 request_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ListBackgroundsRequest.SerializeToString,
                 response_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ListBackgroundsResponse.FromString,
                 _registered_method=True)
+        self.ExportBackgrounds = channel.unary_stream(
+                '/backdrop.ranker.v1.RankerService/ExportBackgrounds',
+                request_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ExportBackgroundsRequest.SerializeToString,
+                response_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ExportBackgroundsResponse.FromString,
+                _registered_method=True)
         self.DeleteBackground = channel.unary_unary(
                 '/backdrop.ranker.v1.RankerService/DeleteBackground',
                 request_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.DeleteBackgroundRequest.SerializeToString,
@@ -104,6 +109,16 @@ class RankerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportBackgrounds(self, request, context):
+        """ExportBackgrounds gives all that is kept of a library, image embeddings as well, in an order that stays the same: what
+        UpsertBackgrounds needs to make the library anew, in a ranker of the same image-text model.
+
+        Errors: NOT_FOUND (LIBRARY_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteBackground(self, request, context):
         """DeleteBackground forgets a background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND).
         """
@@ -139,6 +154,11 @@ def add_RankerServiceServicer_to_server(servicer, server):
                     servicer.ListBackgrounds,
                     request_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ListBackgroundsRequest.FromString,
                     response_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ListBackgroundsResponse.SerializeToString,
+            ),
+            'ExportBackgrounds': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportBackgrounds,
+                    request_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ExportBackgroundsRequest.FromString,
+                    response_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ExportBackgroundsResponse.SerializeToString,
             ),
             'DeleteBackground': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteBackground,
@@ -239,6 +259,33 @@ class RankerService:
             '/backdrop.ranker.v1.RankerService/ListBackgrounds',
             backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ListBackgroundsRequest.SerializeToString,
             backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ListBackgroundsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportBackgrounds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/backdrop.ranker.v1.RankerService/ExportBackgrounds',
+            backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ExportBackgroundsRequest.SerializeToString,
+            backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ExportBackgroundsResponse.FromString,
             options,
             channel_credentials,
             insecure,

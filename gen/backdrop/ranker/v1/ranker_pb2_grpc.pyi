@@ -53,6 +53,12 @@ class RankerServiceStub:
 
     Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that this service did not give.
     """
+    ExportBackgrounds: _grpc.UnaryStreamMultiCallable[_ranker_pb2.ExportBackgroundsRequest, _ranker_pb2.ExportBackgroundsResponse]
+    """ExportBackgrounds gives all that is kept of a library, image embeddings as well, in an order that stays the same: what
+    UpsertBackgrounds needs to make the library anew, in a ranker of the same image-text model.
+
+    Errors: NOT_FOUND (LIBRARY_NOT_FOUND).
+    """
     DeleteBackground: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.DeleteBackgroundRequest, _ranker_pb2.DeleteBackgroundResponse]
     """DeleteBackground forgets a background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
     RankBackgrounds: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.RankBackgroundsRequest, _ranker_pb2.RankBackgroundsResponse]
@@ -87,6 +93,12 @@ class RankerServiceAsyncStub(RankerServiceStub):
     """ListBackgrounds lists a library page by page, in an order that stays the same.
 
     Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that this service did not give.
+    """
+    ExportBackgrounds: _aio.UnaryStreamMultiCallable[_ranker_pb2.ExportBackgroundsRequest, _ranker_pb2.ExportBackgroundsResponse]  # type: ignore[assignment]
+    """ExportBackgrounds gives all that is kept of a library, image embeddings as well, in an order that stays the same: what
+    UpsertBackgrounds needs to make the library anew, in a ranker of the same image-text model.
+
+    Errors: NOT_FOUND (LIBRARY_NOT_FOUND).
     """
     DeleteBackground: _aio.UnaryUnaryMultiCallable[_ranker_pb2.DeleteBackgroundRequest, _ranker_pb2.DeleteBackgroundResponse]  # type: ignore[assignment]
     """DeleteBackground forgets a background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
@@ -137,6 +149,18 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         """ListBackgrounds lists a library page by page, in an order that stays the same.
 
         Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that this service did not give.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportBackgrounds(
+        self,
+        request: _ranker_pb2.ExportBackgroundsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ranker_pb2.ExportBackgroundsResponse], _abc.AsyncIterator[_ranker_pb2.ExportBackgroundsResponse]]:
+        """ExportBackgrounds gives all that is kept of a library, image embeddings as well, in an order that stays the same: what
+        UpsertBackgrounds needs to make the library anew, in a ranker of the same image-text model.
+
+        Errors: NOT_FOUND (LIBRARY_NOT_FOUND).
         """
 
     @_abc_1.abstractmethod
