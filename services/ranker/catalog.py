@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter as Tally
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -19,12 +19,22 @@ from services.ranker.background import (
     BackgroundNotFound,
     Condition,
     Filter,
+    ImageTextEmbedding,
     LibraryNotFound,
 )
 from services.ranker.index import Index, Version
 from services.ranker.ranking import Hit, Product, Query, UnusedSignal, WeightedText, explain, plan
 from services.ranker.signals import Signal, Vectors, background_parts
-from services.ranker.vector_store import Found, IndexedBackground, Page, Search, StoreFull, VectorStore
+from services.ranker.vector_store import (
+    Found,
+    IndexedBackground,
+    IndexedPage,
+    Page,
+    Search,
+    StoreFull,
+    VectorSpace,
+    VectorStore,
+)
 
 SEARCH_SECONDS = Histogram(
     "backdrop_ranker_search_seconds",
@@ -33,6 +43,7 @@ SEARCH_SECONDS = Histogram(
 )
 UPSERTED_BACKGROUNDS = Counter("backdrop_ranker_upserted_backgrounds", "Backgrounds stored.")
 
+_EXPORT_PAGE = 100
 _SPARE = 8
 """Backgrounds that a search asks for beyond the limit, in place of those that look the same."""
 
@@ -146,6 +157,26 @@ class Catalog:
                 await _require(version.store, library)
             return page
 
+    async def export(self, library: str) -> AsyncGenerator[Background, None]:
+        """Every background of a library, with its image embedding.
+
+        Raises:
+            LibraryNotFound: the library holds nothing.
+        """
+        first_point = None
+        while True:
+            # No longer than for a page: the version may be replaced meanwhile.
+            async with self._index.reading() as version:
+                page: IndexedPage = await version.store.export_page(library, _EXPORT_PAGE, first_point)
+                space = version.space
+            if first_point is None and not page.indexed:
+                raise LibraryNotFound(library)
+            for each in page.indexed:
+                yield _with_image(each, space)
+            first_point = page.next_point
+            if first_point is None:
+                return
+
     async def rank(self, request: Request) -> Slate:
         """The backgrounds that suit best, the best first, those that look the same once.
 
@@ -242,6 +273,11 @@ async def _require_keys(store: VectorStore, request: Request) -> None:
 
 def _stacked(found: Sequence[Found]) -> Vectors:
     return np.stack([each.vector for each in found]) if found else np.zeros((0, 0), dtype=np.float32)
+
+
+def _with_image(indexed: IndexedBackground, space: VectorSpace) -> Background:
+    values = space.layout.image_embedding(indexed.vector)
+    return replace(indexed.background, image=ImageTextEmbedding(values, space.image_model) if values else None)
 
 
 def _take(names: set[BackgroundName], name: BackgroundName) -> bool:

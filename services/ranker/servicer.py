@@ -72,6 +72,14 @@ class RankerServicer(ranker_pb2_grpc.RankerServiceServicer):
             next_page_token=_to_page_token(page.next_point, library) if page.next_point else "",
         )
 
+    async def ExportBackgrounds(
+        self, request: ranker_pb2.ExportBackgroundsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[ranker_pb2.ExportBackgroundsResponse]:
+        """Gives all that is kept of a library."""
+        async with aclosing(self._catalog.export(_library(request.parent))) as exported:
+            async for each in exported:
+                yield ranker_pb2.ExportBackgroundsResponse(background=_from_background(each))
+
     async def DeleteBackground(
         self, request: ranker_pb2.DeleteBackgroundRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> ranker_pb2.DeleteBackgroundResponse:
@@ -163,6 +171,9 @@ def _from_background(background: Background) -> ranker_pb2.Background:
     if space := background.free_space:
         message.free_space.CopyFrom(ranker_pb2.FreeSpace(columns=space.columns, rows=space.rows, values=space.values))
     message.width, message.height, message.words = background.width, background.height, background.words
+    if background.image:
+        image = background.image
+        message.image_embedding.CopyFrom(ranker_pb2.ImageTextEmbedding(values=image.values, model=image.model))
     if background.expire_time:
         message.expire_time.FromDatetime(background.expire_time)
     return message

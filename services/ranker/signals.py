@@ -73,6 +73,11 @@ class Layout:
             whole[self.blocks[signal]] += part
         return whole
 
+    def image_embedding(self, vector: Vectors) -> tuple[float, ...] | None:
+        """The picture's part of a background's vector, (dimension,); None where there is no picture."""
+        part = vector[self.blocks[Signal.IMAGE]]
+        return tuple(part.tolist()) if part.any() else None
+
     def with_text(self, text: Vectors, vector: Vectors) -> Vectors:
         """A background's vector, (dimension,), from its text part and a vector whose layout differs in that alone."""
         return np.concatenate([text, vector[self.text - self.dimension :]])

@@ -415,6 +415,51 @@ async def test_an_embedding_of_another_model_is_refused_with_the_remedy(ranker: 
     assert "BACKDROP_RANKER_IMAGE_MODEL" in refused.error.message
 
 
+async def export(ranker: Ranker, library: str) -> dict[str, pb.Background]:
+    call = ranker.ExportBackgrounds(pb.ExportBackgroundsRequest(parent=f"libraries/{library}"))
+    exported = [response.background async for response in call]
+    by_name = {each.name.rpartition("/")[2]: each for each in exported}
+    assert len(by_name) == len(exported)
+    return by_name
+
+
+async def test_an_export_holds_all_that_another_library_needs_to_be_searched_alike(ranker: Ranker) -> None:
+    await upsert(
+        ranker,
+        looking("shop/a", "an oak table", x=0.6, y=0.8, surface="wood"),
+        looking("shop/b", "an oak shelf", x=0.8, y=0.6, color="#000000"),
+        looking("shop/c", "sea", x=-1, y=0),
+    )
+
+    exported = await export(ranker, "shop")
+    for each in exported.values():
+        each.name = each.name.replace("shop", "copy")
+    await upsert(ranker, *exported.values())
+
+    here, there = [await ranker.RankBackgrounds(full_request(parent=f"libraries/{name}")) for name in ("shop", "copy")]
+    assert names(here.hits) == names(there.hits)
+    assert [hit.score for hit in here.hits] == pytest.approx([hit.score for hit in there.hits], abs=1e-3)
+    assert list(exported["a"].image_embedding.values) == pytest.approx([0.6, 0.8, 0, 0], abs=1e-3)
+    assert exported["a"].image_embedding.model == IMAGE_MODEL
+
+
+async def test_an_export_gives_each_background_of_one_library_once(ranker: Ranker) -> None:
+    count = MAX_BACKGROUNDS
+    await upsert(ranker, *(a_background(f"shop/b{number}") for number in range(count)), a_background("other/x"))
+
+    exported = await export(ranker, "shop")
+
+    assert set(exported) == {f"b{number}" for number in range(count)}
+    assert not any(each.HasField("image_embedding") for each in exported.values())
+
+
+async def test_an_export_of_nothing_is_an_error(ranker: Ranker) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await export(ranker, "shop")
+
+    assert errors.reason_of(errors.status_of(caught.value)) == "LIBRARY_NOT_FOUND"
+
+
 async def found_or_refused(ranker: Ranker, request: pb.RankBackgroundsRequest) -> set[str]:
     try:
         return set(names((await ranker.RankBackgrounds(request)).hits))

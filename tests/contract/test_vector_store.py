@@ -163,6 +163,24 @@ async def test_pages_hold_each_background_once(store: VectorStore) -> None:
     assert {each.name.background for page in pages for each in page.backgrounds} == names
 
 
+@pytest.mark.parametrize("library", ["shop", None])
+async def test_an_export_holds_each_background_once_with_its_vector(store: VectorStore, library: str | None) -> None:
+    generator = np.random.default_rng(0)
+    vectors = {f"{place}/b{number}": random_vector(generator) for place in ("shop", "other") for number in range(12)}
+    await store.upsert([indexed(background(name), vector) for name, vector in vectors.items()])
+    expected = {name: vector for name, vector in vectors.items() if library is None or name.startswith(library)}
+
+    pages = [await store.export_page(library, 5)]
+    while pages[-1].next_point is not None:
+        pages.append(await store.export_page(library, 5, pages[-1].next_point))
+
+    names = [each.background.name for page in pages for each in page.indexed]
+    assert sorted(f"{name.library}/{name.background}" for name in names) == sorted(expected)
+    for each in (each for page in pages for each in page.indexed):
+        name = each.background.name
+        np.testing.assert_allclose(each.vector, expected[f"{name.library}/{name.background}"], atol=1e-3)
+
+
 async def test_a_page_begins_after_a_background_that_was_deleted_meanwhile(store: VectorStore) -> None:
     await fill(store, *(f"shop/b{number}" for number in range(6)))
     everything = [each.name for each in (await store.page("shop", 10)).backgrounds]
