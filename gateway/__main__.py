@@ -7,6 +7,7 @@ from chassis.server import Application, run
 from gateway.assets import Assets, open_store
 from gateway.captioning import CaptionWriter
 from gateway.config import GatewayConfig
+from gateway.exporter import Exporter
 from gateway.importer import Importer
 from gateway.peers import Captioner, Generator, Ranker
 from gateway.recommender import Recommender
@@ -25,7 +26,7 @@ async def open_gateway(config: GatewayConfig) -> AsyncIterator[Application]:
         writer = CaptionWriter(generator, captioner, config.grounding_margin)
         recommender = Recommender(captioner, writer, ranker, config.candidate_count)
         importer = Importer(captioner, writer, ranker, assets, config.import_deadline_s)
-        servicer = GatewayServicer(recommender, importer, ranker, assets, config)
+        servicer = GatewayServicer(recommender, importer, Exporter(ranker, assets), ranker, assets, config)
         yield Application({SERVICE: servicer.register}, {"captioner": captioner.check, "ranker": ranker.check})
 
 

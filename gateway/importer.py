@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
@@ -13,9 +13,10 @@ from chassis.deadlines import Deadline
 from chassis.errors import BackdropError, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from gateway import records
 from gateway.assets import Assets
-from gateway.captioning import Captioned, CaptionWriter
-from gateway.domain import Background, Caption, CaptionSource, Reading, Subject
+from gateway.captioning import CaptionWriter
+from gateway.domain import Background, Caption, CaptionSource, Feature, Reading, Subject
 from gateway.peers import Captioner, Ranker
+from gateway.records import PictureRecord
 from gateway.stopwatch import Stopwatch
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,7 @@ class Item:
     force: bool
     attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     expire_time: datetime | None = None
+    record: bytes | None = None
 
     @cached_property
     def sha256(self) -> str:
@@ -88,19 +90,51 @@ class Importer:
             return Outcome(item.name, error=BackdropError("An unexpected error happened; the gateway's log has it."))
 
     async def _import(self, item: Item, deadline: Deadline) -> Outcome:
+        given = _given(item)
         known = await self._known(item.name, deadline)
-        if known and not item.force and _same(known, item):
+        if known and not item.force and _same(known, item, given):
             return Outcome(item.name, Change.UNCHANGED, known)
-        reading = await self._read(item, deadline)
-        _require_own_keys(item, reading)
-        captioned = await self._writer.write(reading, Subject.BACKGROUND, 1, "", deadline, Stopwatch())
-        background = _describe(item, reading, captioned)
+        record = given or await self._look(item, deadline)
+        background = _describe(item, record)
         # The picture first: what the ranker acknowledges can be shown.
         await self._assets.put(item.name, background.sha256, item.image)
-        await self._ranker.upsert(background, reading, deadline.share(CALL_SHARE))
+        try:
+            await self._ranker.upsert(background, record, deadline.share(CALL_SHARE))
+        except BackdropError as error:
+            if given is None or error.reason != InvalidArgument.reason:
+                raise
+            await self._forget_picture(background, known)
+            raise InvalidArgument.of(
+                "record", f"cannot be used here: {records.WITHOUT_RECORD}. {error.message}"
+            ) from error
         if known and known.sha256 != background.sha256:
             await self._assets.discard(item.name, known.sha256)
         return Outcome(item.name, Change.UPDATED if known else Change.CREATED, background)
+
+    async def _forget_picture(self, refused: Background, known: Background | None) -> None:
+        """A library whose records are of another model would leave every picture behind."""
+        if known is None or known.sha256 != refused.sha256:
+            await self._assets.discard(refused.name, refused.sha256)
+
+    async def _look(self, item: Item, deadline: Deadline) -> PictureRecord:
+        """Reads the picture and writes captions for it."""
+        reading = await self._read(item, deadline)
+        # No caption is written for what will be refused.
+        _require_own_keys(item, reading.features)
+        captioned = await self._writer.write(reading, Subject.BACKGROUND, 1, "", deadline, Stopwatch())
+        source = CaptionSource.TEMPLATE if captioned.templated else CaptionSource.GENERATED
+        return PictureRecord(
+            sha256=item.sha256,
+            content_type=reading.content_type,
+            width=reading.width,
+            height=reading.height,
+            features=reading.features,
+            captions=tuple(Caption(candidate.draft.caption, source) for candidate in captioned.used),
+            palette=reading.palette,
+            free_space=reading.free_space,
+            search_embedding=reading.search_embedding,
+            degraded=captioned.degraded,
+        )
 
     async def _read(self, item: Item, deadline: Deadline) -> Reading:
         """An import is in no hurry: while the captioner is overloaded, it comes again when it is told to."""
@@ -120,14 +154,24 @@ class Importer:
             return None
 
 
-def _same(known: Background, item: Item) -> bool:
+def _given(item: Item) -> PictureRecord | None:
+    if item.record is None:
+        return None
+    record = PictureRecord.from_bytes(item.record, item.sha256)
+    _require_own_keys(item, record.features)
+    return record
+
+
+def _same(known: Background, item: Item, given: PictureRecord | None) -> bool:
+    if given:
+        return replace(known, update_time=None) == _describe(item, given)
     before = (known.sha256, known.title, known.keywords, known.attributes, known.expire_time)
     return before == (item.sha256, item.title, item.keywords, item.attributes, item.expire_time)
 
 
-def _require_own_keys(item: Item, reading: Reading) -> None:
+def _require_own_keys(item: Item, features: tuple[Feature, ...]) -> None:
     """Filters look at attributes and at what was read from the picture; one name must not mean both."""
-    categories = {feature.category for feature in reading.features}
+    categories = {feature.category for feature in features}
     if clash := sorted(categories & records.RESERVED):
         raise FailedPrecondition(
             f"The captioner's taxonomy has a category {clash[0]!r}, which filters use for something else: rename it."
@@ -136,25 +180,21 @@ def _require_own_keys(item: Item, reading: Reading) -> None:
         raise InvalidArgument.of("attributes", f"{clash[0]!r} is read from the picture; name your attribute otherwise")
 
 
-def _describe(item: Item, reading: Reading, captioned: Captioned) -> Background:
-    source = CaptionSource.TEMPLATE if captioned.templated else CaptionSource.GENERATED
+def _describe(item: Item, record: PictureRecord) -> Background:
     given = [item.title, ", ".join(item.keywords)[:MAX_TEXT]]
     return Background(
         name=item.name,
         title=item.title,
         keywords=item.keywords,
-        captions=(
-            *(Caption(text, CaptionSource.GIVEN) for text in given if text),
-            *(Caption(candidate.draft.caption, source) for candidate in captioned.used),
-        ),
-        features=reading.features,
-        width=reading.width,
-        height=reading.height,
-        content_type=reading.content_type,
+        captions=(*(Caption(text, CaptionSource.GIVEN) for text in given if text), *record.captions),
+        features=record.features,
+        width=record.width,
+        height=record.height,
+        content_type=record.content_type,
         size_bytes=len(item.image),
         sha256=item.sha256,
-        degraded=captioned.degraded,
+        degraded=record.degraded,
         attributes=item.attributes,
         expire_time=item.expire_time,
-        palette=reading.palette,
+        palette=record.palette,
     )

@@ -1,6 +1,6 @@
 """The services behind the gateway, as calls that take and give plain values."""
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -38,6 +38,7 @@ from gateway.domain import (
     Translation,
     Wish,
 )
+from gateway.records import PictureRecord
 
 Response = TypeVar("Response")
 
@@ -150,9 +151,9 @@ class Ranker(Peer):
         super().__init__(channel)
         self._stub = ranker_pb2_grpc.RankerServiceStub(channel)
 
-    async def upsert(self, background: Background, reading: Reading, timeout_s: float) -> None:
+    async def upsert(self, background: Background, record: PictureRecord, timeout_s: float) -> None:
         """Stores a background durably, replacing the one of its name, with what was read from its picture."""
-        request = ranker_pb2.UpsertBackgroundsRequest(background=_stored(background, reading))
+        request = ranker_pb2.UpsertBackgroundsRequest(background=_stored(background, record))
         call: Any = self._stub.UpsertBackgrounds(iter([request]), timeout=timeout_s, metadata=call_metadata())
         response = await self._answer(call.read())
         if response.HasField("error"):
@@ -175,6 +176,20 @@ class Ranker(Peer):
     async def require_library(self, library: str, timeout_s: float) -> None:
         """Raises `NotFound` when the library holds no background."""
         await self.list(library, 1, "", timeout_s)
+
+    async def export(
+        self, library: str, timeout_s: float | None
+    ) -> AsyncGenerator[tuple[Background, PictureRecord], None]:
+        """Every background of a library, with the record of its picture; raises `NotFound`."""
+        request = ranker_pb2.ExportBackgroundsRequest(parent=library)
+        call: Any = self._stub.ExportBackgrounds(request, timeout=timeout_s, metadata=call_metadata())
+        try:
+            async for response in call:
+                yield _exported(response.background)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, self.name) from error
+        finally:
+            call.cancel()
 
     async def delete(self, name: str, timeout_s: float) -> None:
         """Forgets a background; raises `NotFound`."""
@@ -241,7 +256,7 @@ def _comparable(embedding: Embedding) -> ranker_pb2.ImageTextEmbedding:
     return ranker_pb2.ImageTextEmbedding(values=embedding.values, model=embedding.model)
 
 
-def _embedding(message: captioner_pb2.Embedding) -> Embedding:
+def _embedding(message: captioner_pb2.Embedding | ranker_pb2.ImageTextEmbedding) -> Embedding:
     return Embedding(tuple(message.values), message.model)
 
 
@@ -257,8 +272,12 @@ def _reading(response: captioner_pb2.ExtractFeaturesResponse) -> Reading:
         content_type=response.content_type,
         search_embedding=_embedding(response.search_embedding) if response.HasField("search_embedding") else None,
         palette=tuple(PaletteColor(each.hex, each.share) for each in response.palette),
-        free_space=FreeSpace(space.columns, space.rows, tuple(space.values)) if space.values else None,
+        free_space=_free_space(space) if space.values else None,
     )
+
+
+def _free_space(space: captioner_pb2.FreeSpace | ranker_pb2.FreeSpace) -> FreeSpace:
+    return FreeSpace(space.columns, space.rows, tuple(space.values))
 
 
 def _feature(feature: captioner_pb2.Feature) -> Feature:
@@ -292,7 +311,7 @@ def _draft(candidate: generator_pb2.Candidate) -> Draft:
     )
 
 
-def _stored(background: Background, reading: Reading) -> ranker_pb2.Background:
+def _stored(background: Background, record: PictureRecord) -> ranker_pb2.Background:
     metadata = Struct()
     metadata.update(records.to_record(background))
     stored = ranker_pb2.Background(
@@ -303,13 +322,13 @@ def _stored(background: Background, reading: Reading) -> ranker_pb2.Background:
         ],
         metadata=metadata,
         words=_given_text(background),
-        palette=_palette(reading.palette),
+        palette=_palette(record.palette),
         width=background.width,
         height=background.height,
     )
-    if reading.search_embedding:
-        stored.image_embedding.CopyFrom(_comparable(reading.search_embedding))
-    if space := reading.free_space:
+    if record.search_embedding:
+        stored.image_embedding.CopyFrom(_comparable(record.search_embedding))
+    if space := record.free_space:
         stored.free_space.CopyFrom(ranker_pb2.FreeSpace(columns=space.columns, rows=space.rows, values=space.values))
     if background.expire_time:
         stored.expire_time.FromDatetime(background.expire_time)
@@ -335,6 +354,23 @@ def _given_text(background: Background) -> str:
 def _background(stored: ranker_pb2.Background) -> Background:
     record = json_format.MessageToDict(stored.metadata)
     return records.from_record(stored.name, record, stored.update_time.ToDatetime())
+
+
+def _exported(stored: ranker_pb2.Background) -> tuple[Background, PictureRecord]:
+    background, image, space = _background(stored), stored.image_embedding, stored.free_space
+    record = PictureRecord(
+        sha256=background.sha256,
+        content_type=background.content_type,
+        width=background.width,
+        height=background.height,
+        features=background.features,
+        captions=tuple(each for each in background.captions if each.source is not CaptionSource.GIVEN),
+        palette=background.palette,
+        free_space=_free_space(space) if stored.HasField("free_space") else None,
+        search_embedding=_embedding(image) if stored.HasField("image_embedding") else None,
+        degraded=background.degraded,
+    )
+    return background, record
 
 
 def _hit(hit: ranker_pb2.Hit) -> Hit:

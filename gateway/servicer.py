@@ -1,7 +1,7 @@
 """The gateway's RPCs: translates between the contract and the domain, nothing else."""
 
 from collections.abc import AsyncIterator, Iterable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import UTC
 
 import grpc
@@ -17,6 +17,7 @@ from chassis.interceptors import Context
 from gateway import domain
 from gateway.assets import Assets
 from gateway.config import GatewayConfig
+from gateway.exporter import Exported, Exporter
 from gateway.importer import Change, Importer, Item, Outcome
 from gateway.peers import Ranker
 from gateway.recommender import Recommender
@@ -30,10 +31,17 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     """Implements `backdrop.gateway.v1.GatewayService`."""
 
     def __init__(
-        self, recommender: Recommender, importer: Importer, ranker: Ranker, assets: Assets, config: GatewayConfig
+        self,
+        recommender: Recommender,
+        importer: Importer,
+        exporter: Exporter,
+        ranker: Ranker,
+        assets: Assets,
+        config: GatewayConfig,
     ) -> None:
         self._recommender = recommender
         self._importer = importer
+        self._exporter = exporter
         self._ranker = ranker
         self._assets = assets
         self._config = config
@@ -79,6 +87,14 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         )
         backgrounds = [_background(each) for each in page]
         return pb.ListBackgroundsResponse(backgrounds=backgrounds, next_page_token=next_page_token)
+
+    async def ExportBackgrounds(
+        self, request: pb.ExportBackgroundsRequest, context: Context
+    ) -> AsyncIterator[pb.ExportBackgroundsResponse]:
+        """Gives a library with its pictures and their records."""
+        async with aclosing(self._exporter.export(request.parent, context.time_remaining())) as exported:
+            async for each in exported:
+                yield _exported(each)
 
     async def DeleteBackground(
         self, request: pb.DeleteBackgroundRequest, context: Context
@@ -141,6 +157,7 @@ def _item(request: pb.ImportBackgroundsRequest) -> Item:
         force=request.force,
         attributes={each.key: tuple(each.values) for each in request.attributes},
         expire_time=request.expire_time.ToDatetime(UTC) if request.HasField("expire_time") else None,
+        record=request.record if request.HasField("record") else None,
     )
 
 
@@ -261,4 +278,14 @@ def _imported(outcome: Outcome) -> pb.ImportBackgroundsResponse:
         response.background.CopyFrom(_background(outcome.background))
     if outcome.error:
         response.error.CopyFrom(to_status(outcome.error))
+    return response
+
+
+def _exported(exported: Exported) -> pb.ExportBackgroundsResponse:
+    response = pb.ExportBackgroundsResponse(background=_background(exported.background))
+    if exported.error:
+        response.error.CopyFrom(to_status(exported.error))
+    else:
+        response.image = exported.image
+        response.record = exported.record.to_bytes()
     return response

@@ -81,7 +81,8 @@ class Background:
         attributes: what it is filtered by: the values of each key, in the order they were given.
         metadata: the owner's own data, of JSON types.
         update_time: when it was stored, with a time zone.
-        image: the picture in the image-text model's space. It becomes a part of the vector, and only an export reads it back.
+        image: the picture in the image-text model's space, which becomes a part of the vector. Only an export reads it
+            back.
         palette: the picture's main colours.
         free_space: where the picture is calm.
         width: of the picture in pixels; 0 where it is not known, as `height`.

@@ -1,7 +1,8 @@
 """The gateway's promises, kept by the real gateway on a real server, before tiny peers that can be told to fail."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -449,6 +450,158 @@ async def test_outcomes_come_as_they_are_done(stub: Any, peers: Peers) -> None:
         async with asyncio.timeout(5):
             assert (await call.read()).name.endswith(background_id)
     await call.done_writing()
+
+
+async def export(stub: Any) -> dict[str, pb.ExportBackgroundsResponse]:
+    call = stub.ExportBackgrounds(pb.ExportBackgroundsRequest(parent=LIBRARY))
+    return {each.background.name.rsplit("/", 1)[-1]: each async for each in call}
+
+
+def restored(exported: pb.ExportBackgroundsResponse, library: str = LIBRARY) -> pb.ImportBackgroundsRequest:
+    """The request that imports what was exported."""
+    background = exported.background
+    return pb.ImportBackgroundsRequest(
+        name=f"{library}/backgrounds/{background.name.rsplit('/', 1)[-1]}",
+        image=exported.image,
+        title=background.title,
+        keywords=background.keywords,
+        attributes=background.attributes,
+        expire_time=background.expire_time if background.HasField("expire_time") else None,
+        record=exported.record,
+    )
+
+
+async def test_an_exported_library_is_imported_as_it_was_without_reading_or_writing(stub: Any, peers: Peers) -> None:
+    season = pb.Attribute(key="season", values=["winter"])
+    expires = Timestamp(seconds=1_900_000_000)
+    oak = item("oak", title="An oak table", keywords=["kitchen"], attributes=[season], expire_time=expires)
+    await import_(stub, [oak, item("sand", image=b"another picture")])
+    await peers.stop("generator")
+    peers.captioner.trouble.error = Unavailable("not to be asked")
+
+    exported = await export(stub)
+    copied = await import_(stub, [restored(each, "libraries/copy") for each in exported.values()])
+
+    assert [each.outcome for each in copied.values()] == [pb.OUTCOME_CREATED] * 2
+    for background_id in ("oak", "sand"):
+        here, there = (
+            peers.ranker.stored[f"{each}/backgrounds/{background_id}"] for each in (LIBRARY, "libraries/copy")
+        )
+        assert there.name == f"libraries/copy/backgrounds/{background_id}"
+        there.name = here.name
+        assert here == there
+    image = await stub.GetBackgroundImage(pb.GetBackgroundImageRequest(name="libraries/copy/backgrounds/sand"))
+    assert image.image == b"another picture"
+
+
+async def test_importing_an_export_again_skips_what_is_as_it_was(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak"), item("sand"), item("moss")])
+    backup = await export(stub)
+    await peers.stop("generator")
+    await import_(stub, [item("sand", force=True), item("moss", image=b"new picture")])
+
+    again = await import_(stub, [restored(each) for each in backup.values()])
+
+    assert {name: outcome.outcome for name, outcome in again.items()} == {
+        "oak": pb.OUTCOME_UNCHANGED,
+        "sand": pb.OUTCOME_UPDATED,
+        "moss": pb.OUTCOME_UPDATED,
+    }
+    assert [each.text for each in again["sand"].background.captions] == ["caption 0"], "as in the backup"
+    assert (await stub.GetBackgroundImage(pb.GetBackgroundImageRequest(name=f"{LIBRARY}/backgrounds/moss"))).image
+
+
+async def test_what_the_shop_says_of_a_picture_stands_in_the_request_not_in_the_record(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak", title="An oak table")])
+    request = restored((await export(stub))["oak"])
+    request.title = "An oak desk"
+
+    outcomes = await import_(stub, [request])
+
+    assert outcomes["oak"].outcome == pb.OUTCOME_UPDATED
+    assert list(peers.ranker.stored[OAK].captions) == ["An oak desk caption 0"]
+
+
+def changed(record: bytes, **fields: Any) -> bytes:
+    return json.dumps(json.loads(record) | fields).encode()
+
+
+BAD_RECORDS = {
+    "no JSON": lambda record: b"PK\x03\x04",
+    "no object": lambda record: b"[]",
+    "cut off": lambda record: record[:-20],
+    "another version": lambda record: changed(record, version=2),
+    "another picture": lambda record: changed(record, sha256="0" * 64),
+    "a page to run": lambda record: changed(record, content_type="text/html"),
+    "no size": lambda record: changed(record, width=0),
+    "a huge size": lambda record: changed(record, width=10**30),
+    "a name": lambda record: changed(record, name="libraries/other/backgrounds/oak"),
+    "no text": lambda record: changed(record, captions=[{"text": 5, "source": "generated"}]),
+    "no Unicode": lambda record: changed(record, captions=[{"text": "\ud800", "source": "generated"}]),
+    "deep": lambda record: b'{"features":' * 9000,
+    "empty": lambda record: b"",
+    "too large": lambda record: record + b" " * 262_144,
+}
+
+
+@pytest.mark.parametrize("bad", BAD_RECORDS.values(), ids=BAD_RECORDS)
+async def test_a_bad_record_is_refused_with_the_remedy(stub: Any, bad: Callable[[bytes], bytes]) -> None:
+    await import_(stub, [item("oak")])
+    request = restored((await export(stub))["oak"], "libraries/copy")
+    good = restored((await export(stub))["oak"], "libraries/good")
+    request.record = bad(request.record)
+
+    outcomes = [each async for each in stub.ImportBackgrounds(iter([request, good]))]
+
+    by_library = {each.name.split("/")[1]: each for each in outcomes}
+    assert by_library["good"].outcome == pb.OUTCOME_CREATED
+    [violation] = violations_of(by_library["copy"].error)
+    assert violation.field == "record"
+    assert "import the picture again without its record" in violation.description or "or none" in violation.description
+
+
+async def test_a_record_of_another_image_text_model_says_what_to_do(stub: Any, peers: Peers, tmp_path: Path) -> None:
+    await import_(stub, [item("oak")])
+    request = restored((await export(stub))["oak"], "libraries/copy")
+    peers.ranker.image_model = "another-eye"
+
+    [outcome] = (await import_(stub, [request])).values()
+
+    [violation] = violations_of(outcome.error)
+    assert violation.field == "record"
+    assert "backdrop import --recaption" in violation.description
+    assert "this ranker is not of tiny-clip" in violation.description
+    assert not [path for path in (tmp_path / "assets" / "libraries" / "copy").rglob("*") if path.is_file()]
+
+
+async def test_a_refused_record_leaves_the_picture_that_there_is(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    request = restored((await export(stub))["oak"])
+    request.force = True
+    peers.ranker.image_model = "another-eye"
+
+    [outcome] = (await import_(stub, [request])).values()
+
+    assert outcome.outcome == pb.OUTCOME_FAILED
+    assert (await stub.GetBackgroundImage(pb.GetBackgroundImageRequest(name=OAK))).image == b"picture"
+
+
+async def test_an_export_goes_on_where_a_picture_is_lost(stub: Any, tmp_path: Path) -> None:
+    await import_(stub, [item("oak"), item("sand"), item("moss")])
+    for path in (tmp_path / "assets" / OAK).iterdir():
+        path.unlink()
+
+    exported = await export(stub)
+
+    assert reason_of(exported["oak"].error) == "PICTURE_NOT_FOUND"
+    assert not exported["oak"].record
+    assert [exported[each].image for each in ("sand", "moss")] == [b"picture"] * 2
+
+
+async def test_an_export_of_nothing_is_told(stub: Any) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await export(stub)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 async def test_a_deleted_background_and_its_picture_are_gone(stub: Any, tmp_path: Path) -> None:

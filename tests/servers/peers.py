@@ -121,13 +121,19 @@ class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
         self.ranked: list[ranker_pb2.RankBackgroundsRequest] = []
         self.duplicates: list[str] = []
         self.unused: list[ranker_pb2.UnusedSignal] = []
+        self.image_model = MODEL
 
     async def UpsertBackgrounds(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:
         async for request in request_iterator:
             await self.trouble.happen()
-            created = request.background.name not in self.stored
-            self.stored[request.background.name] = request.background
-            yield ranker_pb2.UpsertBackgroundsResponse(name=request.background.name, created=created)
+            name, model = request.background.name, request.background.image_embedding.model
+            if model != self.image_model:
+                error = ranker_pb2.UpsertError(reason="INVALID_ARGUMENT", message=f"this ranker is not of {model}")
+                yield ranker_pb2.UpsertBackgroundsResponse(name=name, error=error)
+                continue
+            created = name not in self.stored
+            self.stored[name] = request.background
+            yield ranker_pb2.UpsertBackgroundsResponse(name=name, created=created)
 
     async def GetBackground(self, request: Any, context: Any) -> ranker_pb2.GetBackgroundResponse:
         await self.trouble.happen()
@@ -136,6 +142,11 @@ class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
     async def ListBackgrounds(self, request: Any, context: Any) -> ranker_pb2.ListBackgroundsResponse:
         await self.trouble.happen()
         return ranker_pb2.ListBackgroundsResponse(backgrounds=self._library(request.parent))
+
+    async def ExportBackgrounds(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        await self.trouble.happen()
+        for each in self._library(request.parent):
+            yield ranker_pb2.ExportBackgroundsResponse(background=each)
 
     async def DeleteBackground(self, request: Any, context: Any) -> ranker_pb2.DeleteBackgroundResponse:
         self._find(request.name)

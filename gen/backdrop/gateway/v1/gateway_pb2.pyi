@@ -863,7 +863,7 @@ class ImportBackgroundsRequest(_message.Message):
     """What ExportBackgrounds gave for this picture. The picture is then not read and no captions are written: features and
     captions are those of the record; title, keywords, attributes and expire_time are those of this request. Refused
     when it cannot be read, is of another picture, or of another image-text model than this installation's: import the
-    picture without it then. 1 byte to 1 MiB.
+    picture without it then. 1 byte to 256 KiB.
     """
     @_builtins.property
     def keywords(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
