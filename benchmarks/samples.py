@@ -39,7 +39,7 @@ class Stack:
 
     def import_samples(self, library: str, *, use_manifest: bool) -> None:
         """Imports the sample library under the id `library`."""
-        importing.run(self.stub, LIBRARY, library, None, use_manifest=use_manifest, force=False)
+        importing.import_folder(self.stub, LIBRARY, library, None, use_manifest=use_manifest, force=False)
 
 
 @contextmanager

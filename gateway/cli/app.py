@@ -7,9 +7,9 @@ import typer
 from google.protobuf import json_format
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
-from gateway.cli import contact_sheet, importing, stack, tables
+from gateway.cli import contact_sheet, exporting, importing, stack, tables
 from gateway.cli.client import all_backgrounds, connect, explained_errors, parse_filter, parse_weight, read_image
-from gateway.cli.console import out
+from gateway.cli.console import fail, out
 
 app = typer.Typer(
     name="backdrop",
@@ -55,28 +55,64 @@ def down(data: Data = DEFAULT_DATA) -> None:
 
 @app.command(name="import")
 def import_(
-    directory: Annotated[Path, typer.Argument(help="Folder of pictures.", exists=True, file_okay=False)],
+    source: Annotated[
+        Path, typer.Argument(help="Folder of pictures, or a file that `backdrop export` wrote.", exists=True)
+    ],
     library: Library = DEFAULT_LIBRARY,
     manifest: Annotated[
         Path | None,
         typer.Option(
             help="CSV or JSON lines with file, title, keywords, expire_time, and attributes of your own to filter by."
-            " [default: manifest.jsonl or .csv in DIRECTORY]",
+            " [default: manifest.jsonl or .csv in the folder]",
             exists=True,
             dir_okay=False,
         ),
     ] = None,
     no_manifest: Annotated[bool, typer.Option("--no-manifest", help="Use no titles and keywords.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Import unchanged pictures as well.")] = False,
+    recaption: Annotated[
+        bool,
+        typer.Option(
+            "--recaption",
+            help="Of a file: read its pictures and write captions anew, as another image-text model here demands.",
+        ),
+    ] = False,
     target: Target = DEFAULT_TARGET,
 ) -> None:
-    """Import the pictures of a folder as backgrounds.
+    """Import pictures as backgrounds: those of a folder, or a library that was exported to a file.
 
     The id of a background is its file's name. Unchanged ones are skipped, so an import that was stopped (Ctrl-C, a
     dead server) goes on where it was when it is run again. Failures are listed at the end, a line each.
+
+    A file of `backdrop export` holds features and captions as well, so nothing is read or written anew. Where this
+    installation has another image-text model than the one that read its pictures, the import says so: use --recaption.
+    """
+    if source.is_dir() and recaption:
+        fail("--recaption is for a file of backdrop export: the pictures of a folder are always read.")
+    if source.is_file() and (manifest or no_manifest):
+        fail("--manifest and --no-manifest are for a folder: a file of backdrop export has its own.")
+    with explained_errors(target), connect(target) as stub:
+        if source.is_dir():
+            importing.import_folder(stub, source, library, manifest, use_manifest=not no_manifest, force=force)
+        else:
+            importing.import_file(stub, source, library, recaption=recaption, force=force)
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="The zip file to write, such as shop.zip.", dir_okay=False)],
+    library: Library = DEFAULT_LIBRARY,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Write a library to one file: a backup, or the way to another installation.
+
+    It holds the pictures, your titles, keywords, attributes and licences' ends, and what was read and written at
+    import, so that `backdrop import FILE` needs no captions written again. Unzipped, it is a folder of pictures with a
+    manifest. The file appears when it is whole; Ctrl-C leaves nothing behind.
     """
     with explained_errors(target), connect(target) as stub:
-        importing.run(stub, directory, library, manifest, use_manifest=not no_manifest, force=force)
+        exporting.run(stub, file, library, force=force)
 
 
 @app.command()

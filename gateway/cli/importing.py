@@ -1,7 +1,8 @@
-"""`backdrop import`: a folder of pictures and its manifest, sent as one stream."""
+"""`backdrop import`: a folder of pictures and its manifest, or the file of an export, sent as one stream."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,17 @@ from slugify import slugify
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from backdrop.gateway.v1 import gateway_pb2_grpc
 from chassis.errors import reason_of
+from gateway.cli.archive import open_archive
 from gateway.cli.client import UnreadableImage, read_image
 from gateway.cli.console import fail, out, stderr
 from gateway.cli.manifest import Metadata, read_manifest
+from gateway.cli.source import Source
 
 MANIFEST_NAMES = ("manifest.jsonl", "manifest.csv")
 MAX_ID_LENGTH = 63
 
 
-def run(
+def import_folder(
     stub: gateway_pb2_grpc.GatewayServiceStub,
     directory: Path,
     library: str,
@@ -36,44 +39,64 @@ def run(
     if not pictures:
         fail(f"{directory} holds no pictures.", "Pictures are files with an ending such as .jpg, .png or .webp.")
     metadata = read_manifest(manifest or _default_manifest(directory)) if use_manifest else {}
-    upload = Upload(library, pictures, metadata, force=force)
+    sources = {
+        background_id: Source(metadata.get(path.name, Metadata()), partial(read_image, path))
+        for background_id, path in pictures.items()
+    }
+    _send(stub, Upload(library, sources, force=force), mend_with="--force")
+
+
+def import_file(
+    stub: gateway_pb2_grpc.GatewayServiceStub, path: Path, library: str, *, recaption: bool, force: bool
+) -> None:
+    """Imports every background of the file of an export, with its record unless it is to be captioned anew."""
+    with open_archive(path) as archive:
+        sources = archive.sources(with_records=not recaption)
+        if not sources:
+            fail(f"{path} holds no backgrounds.")
+        _send(stub, Upload(library, sources, force=force), mend_with="--recaption --force")
+
+
+def _send(stub: gateway_pb2_grpc.GatewayServiceStub, upload: "Upload", mend_with: str) -> None:
     outcomes = _stream(stub, upload)
-    _report(outcomes, upload)
+    _report(outcomes, upload, mend_with)
 
 
 class Upload:
-    """The requests of one import; a file that cannot be sent is noted and left out."""
+    """The requests of one import; a picture that cannot be sent is noted and left out."""
 
-    def __init__(
-        self, library: str, pictures: Mapping[str, Path], metadata: Mapping[str, Metadata], *, force: bool
-    ) -> None:
-        self.total = len(pictures)
+    def __init__(self, library: str, sources: Mapping[str, Source], *, force: bool) -> None:
+        self.total = len(sources)
         self.unsent: dict[str, str] = {}
         self._parent = f"libraries/{library}"
-        self._pictures = pictures
-        self._metadata = metadata
+        self._sources = sources
         self._force = force
 
     def requests(self) -> Iterator[pb.ImportBackgroundsRequest]:
         """One request for each picture that can be read, read when its turn comes."""
-        for background_id, path in self._pictures.items():
-            known = self._metadata.get(path.name, Metadata())
+        for background_id, source in self._sources.items():
             try:
-                image = read_image(path)
+                yield self._request(background_id, source)
             except UnreadableImage as error:
                 self.unsent[background_id] = str(error)
-                continue
-            request = pb.ImportBackgroundsRequest(
-                name=f"{self._parent}/backgrounds/{background_id}",
-                image=image,
-                title=known.title,
-                keywords=known.keywords,
-                force=self._force,
-                attributes=[pb.Attribute(key=key, values=values) for key, values in known.attributes.items()],
-            )
-            if known.expire_time:
-                request.expire_time.FromDatetime(known.expire_time)
-            yield request
+            # A file that nobody here wrote may hold text that is no Unicode, or a time that is none.
+            except (ValueError, OverflowError) as error:
+                self.unsent[background_id] = f"What the manifest says of it cannot be sent: {error}."
+
+    def _request(self, background_id: str, source: Source) -> pb.ImportBackgroundsRequest:
+        known = source.metadata
+        request = pb.ImportBackgroundsRequest(
+            name=f"{self._parent}/backgrounds/{background_id}",
+            image=source.read_image(),
+            title=known.title,
+            keywords=known.keywords,
+            force=self._force,
+            attributes=[pb.Attribute(key=key, values=values) for key, values in known.attributes.items()],
+            record=source.read_record() if source.read_record else None,
+        )
+        if known.expire_time:
+            request.expire_time.FromDatetime(known.expire_time)
+        return request
 
 
 def find_pictures(directory: Path) -> dict[str, Path]:
@@ -114,7 +137,7 @@ def _stream(stub: gateway_pb2_grpc.GatewayServiceStub, upload: Upload) -> list[p
     return outcomes
 
 
-def _report(outcomes: list[pb.ImportBackgroundsResponse], upload: Upload) -> None:
+def _report(outcomes: list[pb.ImportBackgroundsResponse], upload: Upload, mend_with: str) -> None:
     failures = {
         outcome.name.rsplit("/", 1)[1]: f"{outcome.error.message} ({reason_of(outcome.error)})"
         for outcome in outcomes
@@ -128,7 +151,7 @@ def _report(outcomes: list[pb.ImportBackgroundsResponse], upload: Upload) -> Non
     if templated:
         reasons = Counter(each.reason for outcome in outcomes for each in outcome.background.degraded)
         out(f"{templated} are degraded: {', '.join(f'{reason} {count}' for reason, count in reasons.items())}.")
-        out("See why with: backdrop backgrounds show ID. To try them again: --force")
+        out(f"See why with: backdrop backgrounds show ID. To try them again: {mend_with}")
     for background_id, message in sorted(failures.items()):
         stderr.print(f"[red]failed[/] {background_id}: ", end="")
         stderr.print(message, markup=False, soft_wrap=True)

@@ -33,8 +33,9 @@ def read_manifest(path: Path | None) -> dict[str, Metadata]:
     if path is None:
         return {}
     try:
-        rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path)
-        return {Path(str(row["file"])).name: _metadata(row, where) for where, row in rows}
+        is_csv = path.suffix.lower() == ".csv"
+        rows = _csv_rows(path) if is_csv else json_rows(path.read_text(encoding="utf-8"), str(path))
+        return {Path(str(row["file"])).name: metadata(row, where) for where, row in rows}
     except UnicodeDecodeError as error:
         fail(
             f"{path} is not UTF-8: byte {error.start + 1} is 0x{error.object[error.start]:02x}.",
@@ -42,7 +43,8 @@ def read_manifest(path: Path | None) -> dict[str, Metadata]:
         )
 
 
-def _metadata(row: Mapping[str, Any], where: str) -> Metadata:
+def metadata(row: Mapping[str, Any], where: str) -> Metadata:
+    """What a row says; ends the command with what is wrong."""
     attributes = row.get("attributes") or {}
     if not isinstance(attributes, Mapping):
         fail(f'{where}: attributes must look like {{"season": ["winter"]}}.')
@@ -89,15 +91,17 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield where, known | {"attributes": {key: value for key, value in row.items() if key not in COLUMNS}}
 
 
-def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        where = f"{path}, line {number}"
+def json_rows(text: str, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of JSON lines, each with where it stands in `source`; ends the command with what is wrong."""
+    # A title may hold other line ends, which splitlines would split it at.
+    for number, line in enumerate(text.split("\n"), start=1):
+        where = f"{source}, line {number}"
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            fail(f"{where} is not JSON: {error.msg}.")
+        except (ValueError, RecursionError) as error:
+            fail(f"{where} is not JSON: {getattr(error, 'msg', error)}.")
         if not isinstance(row, dict) or "file" not in row:
             fail(
                 f"{where} names no file.",

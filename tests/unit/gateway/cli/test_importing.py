@@ -1,9 +1,13 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
 import typer
 
+from gateway.cli.client import read_image
 from gateway.cli.importing import Upload, find_pictures
+from gateway.cli.manifest import Metadata
+from gateway.cli.source import Source
 
 
 def test_pictures_get_ids_from_their_names(tmp_path: Path) -> None:
@@ -26,7 +30,9 @@ def test_a_picture_that_cannot_be_sent_is_left_out_and_noted(tmp_path: Path) -> 
     (tmp_path / "good.jpg").write_bytes(b"x")
     with (tmp_path / "huge.jpg").open("wb") as huge:
         huge.truncate(60_000_000)
-    upload = Upload("shop", find_pictures(tmp_path) | {"gone": tmp_path / "gone.jpg"}, {}, force=False)
+    pictures = find_pictures(tmp_path) | {"gone": tmp_path / "gone.jpg"}
+    sources = {name: Source(Metadata(), partial(read_image, path)) for name, path in pictures.items()}
+    upload = Upload("shop", sources, force=False)
     assert [request.name for request in upload.requests()] == ["libraries/shop/backgrounds/good"]
     assert "57 MiB" in upload.unsent["huge"]
     assert "No such file" in upload.unsent["gone"]
