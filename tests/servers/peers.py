@@ -32,12 +32,14 @@ class Trouble:
 
 
 class TinyCaptioner(captioner_pb2_grpc.CaptionerServiceServicer):
-    """Sees a mug in everything; a text's score is set by `scores`, 0.5 otherwise."""
+    """Sees a mug in everything; a text's score is set by `scores`, 0.5 otherwise, a picture by `search_embeddings`."""
 
     def __init__(self) -> None:
         self.trouble = Trouble()
         self.score_trouble = Trouble()
         self.embed_trouble = Trouble()
+        self.model = MODEL
+        self.search_embeddings: dict[bytes, list[float]] = {}
         self.scores: dict[str, float] = {}
         self.unsure: set[str] = set()
 
@@ -59,13 +61,15 @@ class TinyCaptioner(captioner_pb2_grpc.CaptionerServiceServicer):
             content_type="image/jpeg",
             palette=[captioner_pb2.PaletteColor(name="white", hex="#fafafa", share=1.0)],
             free_space=captioner_pb2.FreeSpace(columns=8, rows=8, values=[1.0] * 64),
-            search_embedding=captioner_pb2.Embedding(values=[0.0, 1.0], model=MODEL),
+            search_embedding=captioner_pb2.Embedding(
+                values=self.search_embeddings.get(request.image, [0.0, 1.0]), model=self.model
+            ),
             foreground=captioner_pb2.BoundingBox(left=100, top=100, width=200, height=400),
         )
 
     async def EmbedTexts(self, request: Any, context: Any) -> captioner_pb2.EmbedTextsResponse:
         await self.embed_trouble.happen()
-        embeddings = [captioner_pb2.Embedding(values=[0.6, 0.8], model=MODEL) for _ in request.texts]
+        embeddings = [captioner_pb2.Embedding(values=[0.6, 0.8], model=self.model) for _ in request.texts]
         return captioner_pb2.EmbedTextsResponse(embeddings=embeddings, model=MODEL)
 
     async def ScoreTexts(self, request: Any, context: Any) -> captioner_pb2.ScoreTextsResponse:
@@ -182,12 +186,12 @@ class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
 
 
 class Peers:
-    """The three services, each on a free port, each of which can be stopped alone."""
+    """The three services, each on a free port, each of which can be stopped alone. Another ranker may be given."""
 
-    def __init__(self) -> None:
+    def __init__(self, ranker: Any = None) -> None:
         self.captioner = TinyCaptioner()
         self.generator = TinyGenerator()
-        self.ranker = TinyRanker()
+        self.ranker = ranker or TinyRanker()
         self.targets: dict[str, str] = {}
         self._running: dict[str, AsyncExitStack] = {}
 

@@ -3,7 +3,6 @@
 import json
 import random
 import struct
-import warnings
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -202,8 +201,7 @@ def test_a_member_that_lies_about_its_size_is_damaged(tmp_path: Path) -> None:
 def test_a_compression_that_cannot_be_bounded_is_refused(tmp_path: Path) -> None:
     members = {"manifest.jsonl": line(), "pictures/oak.jpg": b"x" * 1000, "records/oak.json": b"{}"}
     path = written(tmp_path / "a.zip", members)
-    with zipfile.ZipFile(path, "a") as file:
-        warnings.simplefilter("ignore")
+    with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate name"):
         file.writestr("pictures/oak.jpg", b"x" * 1000, zipfile.ZIP_BZIP2)
 
     assert "another way than deflate" in unsent(path)
