@@ -1,4 +1,4 @@
-"""All calls of the ranker: store captions of backgrounds, read them back, rank them, delete them."""
+"""All calls of the ranker: store captions of backgrounds, read them back, rank them, export them, delete them."""
 
 import grpc
 from addresses import RANKER
@@ -43,6 +43,9 @@ with grpc.insecure_channel(RANKER) as channel:
             print(f"  {pb.Signal.Name(part.signal)}: {part.similarity:.2f} at a weight of {part.weight:.2f}")
     for unused in ranked.unused:
         print(f"not used: {pb.Signal.Name(unused.signal)}. {unused.reason}")
+
+    for exported in stub.ExportBackgrounds(pb.ExportBackgroundsRequest(parent=LIBRARY)):
+        print("exported", exported.background.name)
 
     for name in names:
         stub.DeleteBackground(pb.DeleteBackgroundRequest(name=name))

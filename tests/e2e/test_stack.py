@@ -143,6 +143,30 @@ def test_backgrounds_can_be_listed_shown_saved_and_deleted(running: Running, pic
     assert "BACKGROUND_NOT_FOUND" in gone.stderr
 
 
+def test_a_library_goes_into_a_file_and_out_of_it(running: Running, shop: str, tmp_path: Path) -> None:
+    file = tmp_path / "shop.zip"
+    exported = running.backdrop("export", str(file), "--library", shop)
+    assert exported.returncode == 0, exported.stderr
+    imported = running.backdrop("import", str(file), "--library", "restored")
+    assert imported.returncode == 0, imported.stderr
+    assert f"{IMPORTED} pictures: {IMPORTED} new." in imported.stdout
+    assert known(running, "restored") == known(running, shop)
+    before, after = (scores(running.recommend_json(library)) for library in (shop, "restored"))
+    assert after == pytest.approx(before, abs=1e-3)
+
+
+def known(running: Running, library: str) -> dict[str, object]:
+    """What is known of each background, apart from where and when it was stored."""
+    lines = running.backdrop("backgrounds", "list", "--library", library, "--json").stdout.splitlines()
+    found = [json.loads(line) for line in lines]
+    times = {"name", "updateTime"}
+    return {each["sha256"]: {key: value for key, value in each.items() if key not in times} for each in found}
+
+
+def scores(response: Mapping[str, Any]) -> dict[str, float]:
+    return {each["background"]["sha256"]: each["score"] for each in response["recommendations"]}
+
+
 def write_bomb(path: Path) -> None:
     """A valid PNG of 50,000 x 50,000 black pixels in a few hundred kilobytes."""
 
