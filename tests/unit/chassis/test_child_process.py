@@ -442,3 +442,16 @@ def wait_until(condition: Callable[[], bool]) -> None:
         if time.monotonic() > give_up_at:
             raise TimeoutError
         time.sleep(0.05)
+
+
+async def test_a_write_that_is_refused_hears_its_own_error_whatever_the_disk_says(tmp_path: Path) -> None:
+    (tmp_path / "full disk").touch()
+    async with child(tmp_path) as process:
+        async with busy(process, tmp_path):
+            writes = asyncio.gather(*(process.call("write", line) for line in ("", "a")), return_exceptions=True)
+        refused, lost = await writes
+        with pytest.raises(InvalidArgument):
+            await process.call("write", "")
+
+    assert isinstance(refused, InvalidArgument)
+    assert isinstance(lost, DiskFull)
