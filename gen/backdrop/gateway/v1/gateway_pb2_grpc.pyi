@@ -81,6 +81,25 @@ class GatewayServiceStub:
     """
     DeleteBackground: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.DeleteBackgroundRequest, _gateway_pb2.DeleteBackgroundResponse]
     """DeleteBackground forgets a background and its picture. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
+    RecordFeedback: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.RecordFeedbackRequest, _gateway_pb2.RecordFeedbackResponse]
+    """RecordFeedback takes down which of the backgrounds that were shown for a product were chosen, and which rejected.
+    Similar products of this library are ranked by it from then on (SIGNAL_FEEDBACK); no other library is. What is
+    recorded for the same recommendation again replaces what was; without chosen and rejected ones, it is taken back.
+    It is durable once answered.
+
+    Errors:
+      INVALID_ARGUMENT  `recommendation_id` was not given by Backdrop, or is of another image-text model; a background
+                        was not shown in it, or is both chosen and rejected.
+      NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds none of the backgrounds that were shown.
+    """
+    ListFeedback: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ListFeedbackRequest, _gateway_pb2.ListFeedbackResponse]
+    """ListFeedback lists what was recorded for a library page by page, in an order that stays the same. RecordFeedback takes
+    it back in, also in another installation of the same image-text model.
+
+    Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that Backdrop did not give.
+    """
+    ResetFeedback: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ResetFeedbackRequest, _gateway_pb2.ResetFeedbackResponse]
+    """ResetFeedback forgets all feedback of a library."""
 
 @_typing.type_check_only
 class GatewayServiceAsyncStub(GatewayServiceStub):
@@ -135,6 +154,25 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """
     DeleteBackground: _aio.UnaryUnaryMultiCallable[_gateway_pb2.DeleteBackgroundRequest, _gateway_pb2.DeleteBackgroundResponse]  # type: ignore[assignment]
     """DeleteBackground forgets a background and its picture. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
+    RecordFeedback: _aio.UnaryUnaryMultiCallable[_gateway_pb2.RecordFeedbackRequest, _gateway_pb2.RecordFeedbackResponse]  # type: ignore[assignment]
+    """RecordFeedback takes down which of the backgrounds that were shown for a product were chosen, and which rejected.
+    Similar products of this library are ranked by it from then on (SIGNAL_FEEDBACK); no other library is. What is
+    recorded for the same recommendation again replaces what was; without chosen and rejected ones, it is taken back.
+    It is durable once answered.
+
+    Errors:
+      INVALID_ARGUMENT  `recommendation_id` was not given by Backdrop, or is of another image-text model; a background
+                        was not shown in it, or is both chosen and rejected.
+      NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds none of the backgrounds that were shown.
+    """
+    ListFeedback: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListFeedbackRequest, _gateway_pb2.ListFeedbackResponse]  # type: ignore[assignment]
+    """ListFeedback lists what was recorded for a library page by page, in an order that stays the same. RecordFeedback takes
+    it back in, also in another installation of the same image-text model.
+
+    Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that Backdrop did not give.
+    """
+    ResetFeedback: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ResetFeedbackRequest, _gateway_pb2.ResetFeedbackResponse]  # type: ignore[assignment]
+    """ResetFeedback forgets all feedback of a library."""
 
 class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     """GatewayService is Backdrop's only public door: it recommends backgrounds of a shop's library for a product photo.
@@ -228,5 +266,42 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.DeleteBackgroundResponse, _abc.Awaitable[_gateway_pb2.DeleteBackgroundResponse]]:
         """DeleteBackground forgets a background and its picture. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
+
+    @_abc_1.abstractmethod
+    def RecordFeedback(
+        self,
+        request: _gateway_pb2.RecordFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.RecordFeedbackResponse, _abc.Awaitable[_gateway_pb2.RecordFeedbackResponse]]:
+        """RecordFeedback takes down which of the backgrounds that were shown for a product were chosen, and which rejected.
+        Similar products of this library are ranked by it from then on (SIGNAL_FEEDBACK); no other library is. What is
+        recorded for the same recommendation again replaces what was; without chosen and rejected ones, it is taken back.
+        It is durable once answered.
+
+        Errors:
+          INVALID_ARGUMENT  `recommendation_id` was not given by Backdrop, or is of another image-text model; a background
+                            was not shown in it, or is both chosen and rejected.
+          NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds none of the backgrounds that were shown.
+        """
+
+    @_abc_1.abstractmethod
+    def ListFeedback(
+        self,
+        request: _gateway_pb2.ListFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.ListFeedbackResponse, _abc.Awaitable[_gateway_pb2.ListFeedbackResponse]]:
+        """ListFeedback lists what was recorded for a library page by page, in an order that stays the same. RecordFeedback takes
+        it back in, also in another installation of the same image-text model.
+
+        Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that Backdrop did not give.
+        """
+
+    @_abc_1.abstractmethod
+    def ResetFeedback(
+        self,
+        request: _gateway_pb2.ResetFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.ResetFeedbackResponse, _abc.Awaitable[_gateway_pb2.ResetFeedbackResponse]]:
+        """ResetFeedback forgets all feedback of a library."""
 
 def add_GatewayServiceServicer_to_server(servicer: GatewayServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

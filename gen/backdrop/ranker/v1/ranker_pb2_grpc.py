@@ -71,6 +71,21 @@ class RankerServiceStub:
                 request_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.RankBackgroundsRequest.SerializeToString,
                 response_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.RankBackgroundsResponse.FromString,
                 _registered_method=True)
+        self.RecordFeedback = channel.unary_unary(
+                '/backdrop.ranker.v1.RankerService/RecordFeedback',
+                request_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.RecordFeedbackRequest.SerializeToString,
+                response_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.RecordFeedbackResponse.FromString,
+                _registered_method=True)
+        self.ListFeedback = channel.unary_unary(
+                '/backdrop.ranker.v1.RankerService/ListFeedback',
+                request_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ListFeedbackRequest.SerializeToString,
+                response_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ListFeedbackResponse.FromString,
+                _registered_method=True)
+        self.ResetFeedback = channel.unary_unary(
+                '/backdrop.ranker.v1.RankerService/ResetFeedback',
+                request_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ResetFeedbackRequest.SerializeToString,
+                response_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ResetFeedbackResponse.FromString,
+                _registered_method=True)
 
 
 class RankerServiceServicer:
@@ -137,6 +152,38 @@ class RankerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordFeedback(self, request, context):
+        """RecordFeedback takes down which of the backgrounds that were shown for a product were chosen, and which rejected.
+        Similar products of this library are ranked by it from then on (SIGNAL_FEEDBACK); no other library is. What is
+        recorded for the same recommendation again replaces what was; without chosen and rejected ones, it is taken back.
+        It is durable once answered.
+
+        Errors:
+        INVALID_ARGUMENT  `recommendation_id` was not given by this service, or is of another image-text model; a background
+        was not shown in it, or is both chosen and rejected.
+        NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds none of the backgrounds that were shown.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFeedback(self, request, context):
+        """ListFeedback lists what was recorded for a library page by page, in an order that stays the same. RecordFeedback takes
+        it back in, also in another installation of the same image-text model.
+
+        Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that this service did not give.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetFeedback(self, request, context):
+        """ResetFeedback forgets all feedback of a library.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RankerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -169,6 +216,21 @@ def add_RankerServiceServicer_to_server(servicer, server):
                     servicer.RankBackgrounds,
                     request_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.RankBackgroundsRequest.FromString,
                     response_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.RankBackgroundsResponse.SerializeToString,
+            ),
+            'RecordFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordFeedback,
+                    request_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.RecordFeedbackRequest.FromString,
+                    response_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.RecordFeedbackResponse.SerializeToString,
+            ),
+            'ListFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFeedback,
+                    request_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ListFeedbackRequest.FromString,
+                    response_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ListFeedbackResponse.SerializeToString,
+            ),
+            'ResetFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetFeedback,
+                    request_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ResetFeedbackRequest.FromString,
+                    response_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ResetFeedbackResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -340,6 +402,87 @@ class RankerService:
             '/backdrop.ranker.v1.RankerService/RankBackgrounds',
             backdrop_dot_ranker_dot_v1_dot_ranker__pb2.RankBackgroundsRequest.SerializeToString,
             backdrop_dot_ranker_dot_v1_dot_ranker__pb2.RankBackgroundsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backdrop.ranker.v1.RankerService/RecordFeedback',
+            backdrop_dot_ranker_dot_v1_dot_ranker__pb2.RecordFeedbackRequest.SerializeToString,
+            backdrop_dot_ranker_dot_v1_dot_ranker__pb2.RecordFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backdrop.ranker.v1.RankerService/ListFeedback',
+            backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ListFeedbackRequest.SerializeToString,
+            backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ListFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backdrop.ranker.v1.RankerService/ResetFeedback',
+            backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ResetFeedbackRequest.SerializeToString,
+            backdrop_dot_ranker_dot_v1_dot_ranker__pb2.ResetFeedbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

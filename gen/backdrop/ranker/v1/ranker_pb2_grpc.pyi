@@ -68,6 +68,25 @@ class RankerServiceStub:
       NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds no background.
       INVALID_ARGUMENT  a filter names an attribute that no background of the library has.
     """
+    RecordFeedback: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.RecordFeedbackRequest, _ranker_pb2.RecordFeedbackResponse]
+    """RecordFeedback takes down which of the backgrounds that were shown for a product were chosen, and which rejected.
+    Similar products of this library are ranked by it from then on (SIGNAL_FEEDBACK); no other library is. What is
+    recorded for the same recommendation again replaces what was; without chosen and rejected ones, it is taken back.
+    It is durable once answered.
+
+    Errors:
+      INVALID_ARGUMENT  `recommendation_id` was not given by this service, or is of another image-text model; a background
+                        was not shown in it, or is both chosen and rejected.
+      NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds none of the backgrounds that were shown.
+    """
+    ListFeedback: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.ListFeedbackRequest, _ranker_pb2.ListFeedbackResponse]
+    """ListFeedback lists what was recorded for a library page by page, in an order that stays the same. RecordFeedback takes
+    it back in, also in another installation of the same image-text model.
+
+    Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that this service did not give.
+    """
+    ResetFeedback: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.ResetFeedbackRequest, _ranker_pb2.ResetFeedbackResponse]
+    """ResetFeedback forgets all feedback of a library."""
 
 @_typing.type_check_only
 class RankerServiceAsyncStub(RankerServiceStub):
@@ -109,6 +128,25 @@ class RankerServiceAsyncStub(RankerServiceStub):
       NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds no background.
       INVALID_ARGUMENT  a filter names an attribute that no background of the library has.
     """
+    RecordFeedback: _aio.UnaryUnaryMultiCallable[_ranker_pb2.RecordFeedbackRequest, _ranker_pb2.RecordFeedbackResponse]  # type: ignore[assignment]
+    """RecordFeedback takes down which of the backgrounds that were shown for a product were chosen, and which rejected.
+    Similar products of this library are ranked by it from then on (SIGNAL_FEEDBACK); no other library is. What is
+    recorded for the same recommendation again replaces what was; without chosen and rejected ones, it is taken back.
+    It is durable once answered.
+
+    Errors:
+      INVALID_ARGUMENT  `recommendation_id` was not given by this service, or is of another image-text model; a background
+                        was not shown in it, or is both chosen and rejected.
+      NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds none of the backgrounds that were shown.
+    """
+    ListFeedback: _aio.UnaryUnaryMultiCallable[_ranker_pb2.ListFeedbackRequest, _ranker_pb2.ListFeedbackResponse]  # type: ignore[assignment]
+    """ListFeedback lists what was recorded for a library page by page, in an order that stays the same. RecordFeedback takes
+    it back in, also in another installation of the same image-text model.
+
+    Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that this service did not give.
+    """
+    ResetFeedback: _aio.UnaryUnaryMultiCallable[_ranker_pb2.ResetFeedbackRequest, _ranker_pb2.ResetFeedbackResponse]  # type: ignore[assignment]
+    """ResetFeedback forgets all feedback of a library."""
 
 class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
     """RankerService keeps what is known of each library's backgrounds and finds those that suit a product.
@@ -183,5 +221,42 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds no background.
           INVALID_ARGUMENT  a filter names an attribute that no background of the library has.
         """
+
+    @_abc_1.abstractmethod
+    def RecordFeedback(
+        self,
+        request: _ranker_pb2.RecordFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranker_pb2.RecordFeedbackResponse, _abc.Awaitable[_ranker_pb2.RecordFeedbackResponse]]:
+        """RecordFeedback takes down which of the backgrounds that were shown for a product were chosen, and which rejected.
+        Similar products of this library are ranked by it from then on (SIGNAL_FEEDBACK); no other library is. What is
+        recorded for the same recommendation again replaces what was; without chosen and rejected ones, it is taken back.
+        It is durable once answered.
+
+        Errors:
+          INVALID_ARGUMENT  `recommendation_id` was not given by this service, or is of another image-text model; a background
+                            was not shown in it, or is both chosen and rejected.
+          NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds none of the backgrounds that were shown.
+        """
+
+    @_abc_1.abstractmethod
+    def ListFeedback(
+        self,
+        request: _ranker_pb2.ListFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranker_pb2.ListFeedbackResponse, _abc.Awaitable[_ranker_pb2.ListFeedbackResponse]]:
+        """ListFeedback lists what was recorded for a library page by page, in an order that stays the same. RecordFeedback takes
+        it back in, also in another installation of the same image-text model.
+
+        Errors: NOT_FOUND (LIBRARY_NOT_FOUND), INVALID_ARGUMENT for a page_token that this service did not give.
+        """
+
+    @_abc_1.abstractmethod
+    def ResetFeedback(
+        self,
+        request: _ranker_pb2.ResetFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranker_pb2.ResetFeedbackResponse, _abc.Awaitable[_ranker_pb2.ResetFeedbackResponse]]:
+        """ResetFeedback forgets all feedback of a library."""
 
 def add_RankerServiceServicer_to_server(servicer: RankerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
