@@ -12,7 +12,7 @@ import numpy as np
 from prometheus_client import Counter, Histogram
 
 from chassis.errors import InvalidArgument
-from services.ranker import slate
+from services.ranker import recommendation_id, slate
 from services.ranker.background import (
     Background,
     BackgroundName,
@@ -22,9 +22,11 @@ from services.ranker.background import (
     ImageTextEmbedding,
     LibraryNotFound,
 )
+from services.ranker.feedback import MOST, Feedback, FeedbackPage, Lesson, learn
 from services.ranker.index import Index, Version
 from services.ranker.ranking import Hit, Product, Query, UnusedSignal, WeightedText, explain, plan
-from services.ranker.signals import Signal, Vectors, background_parts
+from services.ranker.recommendation_id import Shown
+from services.ranker.signals import Signal, Vectors, background_parts, unit
 from services.ranker.vector_store import (
     Found,
     IndexedBackground,
@@ -44,6 +46,7 @@ SEARCH_SECONDS = Histogram(
 UPSERTED_BACKGROUNDS = Counter("backdrop_ranker_upserted_backgrounds", "Backgrounds stored.")
 
 _EXPORT_PAGE = 100
+_RESET_PAGE = 1000
 _SPARE = 8
 """Backgrounds that a search asks for beyond the limit, in place of those that look the same."""
 
@@ -63,11 +66,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Slate:
-    """Hits, the signals that took no part in them, and the sentence-embedding model that compared."""
+    """What was found.
+
+    Attributes:
+        hits: the best first.
+        unused: signals that took no part in them.
+        model: the sentence-embedding model that compared.
+        recommendation_id: by which feedback is given; empty where none can be.
+    """
 
     hits: list[Hit]
     unused: tuple[UnusedSignal, ...]
     model: str
+    recommendation_id: str = ""
 
 
 class Catalog:
@@ -142,7 +153,8 @@ class Catalog:
             BackgroundNotFound: there is none of that name.
         """
         async with self._index.writing([name]) as version:
-            if not await version.store.delete(name):
+            [was_there] = await version.store.delete([name])
+            if not was_there:
                 raise BackgroundNotFound(name)
 
     async def page(self, library: str, limit: int, first_point: UUID | None = None) -> Page:
@@ -172,7 +184,8 @@ class Catalog:
             if first_point is None and not page.indexed:
                 raise LibraryNotFound(library)
             for each in page.indexed:
-                yield _with_image(each, space)
+                if isinstance(each, IndexedBackground):
+                    yield _with_image(each, space)
             first_point = page.next_point
             if first_point is None:
                 return
@@ -185,16 +198,66 @@ class Catalog:
             InvalidArgument: a filter names an attribute that no background of the library has, or no signal is left.
         """
         async with self._index.reading() as version:
-            vectors = await version.embedder.embed([each.text for each in request.texts])
             weights = {**self._weights, **request.weights}
-            query = plan(request.texts, vectors, request.product, weights, version.space.image_model)
+            vectors, lesson = await asyncio.gather(
+                version.embedder.embed([each.text for each in request.texts]),
+                _lesson(version, request) if weights.get(Signal.FEEDBACK) else _nothing(),
+            )
+            query = plan(request.texts, vectors, request.product, weights, version.space.image_model, lesson)
             if not query.weights:
                 raise InvalidArgument.of("weights", "no signal is left to rank by; give one of them a weight above 0")
             hits = await _slate(version, request, query)
             if not hits or any(each.exclude for each in request.conditions):
                 await _require(version.store, request.library)
                 await _require_keys(version.store, request)
-            return Slate(hits, query.unused, version.space.model)
+            return Slate(hits, query.unused, version.space.model, _recommendation_id(version, request, hits))
+
+    async def record_feedback(self, feedback: Feedback) -> None:
+        """Takes down what was said of a recommendation, instead of what was said before; or takes that back.
+
+        Raises:
+            InvalidArgument: the recommendation's id is none, or of another image-text model; a background was not
+                shown, or is both chosen and rejected.
+            LibraryNotFound: the library has none of the backgrounds that were shown.
+        """
+        feedback.require_shown()
+        async with self._index.writing([feedback.name]) as version:
+            model = version.space.image_model
+            if (feedback.shown.image_model, len(feedback.shown.product)) != (model, version.space.image_dimension):
+                raise InvalidArgument.of(
+                    "recommendation_id",
+                    f"is of {feedback.shown.image_model}, but this ranker compares products by {model}: feedback on it"
+                    " cannot be used here",
+                )
+            indexed = await version.index_feedback(feedback)
+            if feedback.chosen or feedback.rejected:
+                await version.store.upsert([indexed])
+            else:
+                await version.store.delete([feedback.name])
+
+    async def feedback_page(self, library: str, limit: int, first_point: UUID | None = None) -> FeedbackPage:
+        """At most `limit` recommendations of a library that have feedback, from `first_point` on.
+
+        Raises:
+            LibraryNotFound: the library holds no feedback, and no background either.
+        """
+        async with self._index.reading() as version:
+            page: FeedbackPage = await version.store.feedback_page(library, limit, first_point)
+            if not page.feedback:
+                await _require(version.store, library)
+            return page
+
+    async def reset_feedback(self, library: str) -> int:
+        """Forgets all feedback of a library; tells on how many recommendations there was some."""
+        forgotten = 0
+        while True:
+            async with self._index.reading() as version:
+                page: FeedbackPage = await version.store.feedback_page(library, _RESET_PAGE)
+            if not page.feedback:
+                return forgotten
+            names = [each.name for each in page.feedback]
+            async with self._index.writing(names) as version:
+                forgotten += sum(await version.store.delete(names))
 
     async def _require_quota(self, store: VectorStore, names: Sequence[BackgroundName]) -> None:
         for library, count in Tally(name.library for name in names).items():
@@ -245,12 +308,34 @@ async def _search(version: Version[Any], request: Request, query: Query, limit: 
         limit=limit,
         words=query.words,
         words_weight=query.weights.get(Signal.KEYWORDS, 0.0),
+        nudges=query.nudges,
         diversity=request.diversity,
     )
     with SEARCH_SECONDS.time():
         found: list[Found] = await version.store.search(search)
     # Backgrounds of one score stand in the order of their names; a diverse slate has an order of its own.
     return found if request.diversity else sorted(found, key=lambda each: (-each.score, str(each.background.name)))
+
+
+async def _lesson(version: Version[Any], request: Request) -> Lesson | None:
+    """What feedback on similar products of the library teaches."""
+    photo = request.product.photo
+    if photo is None or photo.model != version.space.image_model:
+        return None
+    product = version.space.layout.vector({Signal.PHOTO: unit(photo.values)})
+    return learn(await version.store.similar_feedback(request.library, product, MOST))
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _recommendation_id(version: Version[Any], request: Request, hits: Sequence[Hit]) -> str:
+    photo = request.product.photo
+    if not hits or photo is None or photo.model != version.space.image_model or not any(photo.values):
+        return ""
+    backgrounds = tuple(hit.background.name.background for hit in hits)
+    return recommendation_id.encode(Shown(unit(photo.values), photo.model, backgrounds))
 
 
 async def _require(store: VectorStore, library: str) -> None:

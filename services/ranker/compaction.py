@@ -8,7 +8,7 @@ import structlog
 
 from services.ranker.edge_store import EdgeFolder, EdgeStore
 from services.ranker.index import Index, Version
-from services.ranker.vector_store import IndexedBackground
+from services.ranker.vector_store import Indexed
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,7 @@ async def compact(index: Index[EdgeStore], folder: EdgeFolder) -> None:
     await folder.clean()
 
 
-async def _as_they_are(indexed: Sequence[IndexedBackground]) -> Sequence[IndexedBackground]:
+async def _as_they_are(indexed: Sequence[Indexed]) -> Sequence[Indexed]:
     return indexed
 
 

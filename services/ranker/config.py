@@ -60,6 +60,9 @@ class RankerConfig(ServerConfig):
     keywords_weight: float = Field(default=0.08, ge=0)
     """How much words count that people wrote about the picture and that the texts share."""
 
+    feedback_weight: float = Field(default=0.3, ge=0)
+    """How much it counts what was chosen and rejected for similar products of the library; 0 learns nothing from it."""
+
     max_backgrounds: int = Field(default=0, ge=0)
     """The most backgrounds of one library; 0 for no limit."""
 
@@ -85,4 +88,5 @@ class RankerConfig(ServerConfig):
             Signal.COLOR: self.color_weight,
             Signal.SPACE: self.space_weight,
             Signal.KEYWORDS: self.keywords_weight,
+            Signal.FEEDBACK: self.feedback_weight,
         }

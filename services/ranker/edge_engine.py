@@ -26,12 +26,12 @@ from services.ranker.config import RankerConfig
 from services.ranker.keywords import SparseVector
 from services.ranker.signals import Vectors
 from services.ranker.store_folder import (
-    damaged,
     finish_version,
     make_version,
     owned_folder,
     require_room,
     start_version,
+    unreadable,
     version_path,
     writable,
 )
@@ -44,6 +44,8 @@ from services.ranker.vector_store import (
 
 NEAREST = edge.SearchParams(quantization=edge.QuantizationSearchParams(rescore=True, oversampling=2.0))
 EXACT = edge.SearchParams(exact=True)
+NOT_FOUND = -2.0
+"""Less than any score."""
 FACET_LIMIT = 1000
 LEAST_COMPACTED_KB = 1000
 LAST_ENGINE_S = 10.0
@@ -145,12 +147,13 @@ class EdgeEngine:
         self._shard.update(edge.UpdateOperation.upsert_points(_to_points(points)))
         return [point not in stored for point in points.ids]
 
-    def delete(self, point: str) -> bool:
-        """Forgets a point; says whether there was one."""
-        found = bool(self._retrieve([point]))
-        if found:
-            self._shard.update(edge.UpdateOperation.delete_points([point]))
-        return found
+    def delete(self, points: Sequence[str]) -> list[bool]:
+        """Forgets points; says for each whether there was one."""
+        stored = [str(record.id) for record in self._retrieve(points)]
+        if stored:
+            ids: list[UUID | int | str] = list(stored)
+            self._shard.update(edge.UpdateOperation.delete_points(ids))
+        return [point in stored for point in points]
 
     def commit(self) -> None:
         """Flushes all that was written to the disk."""
@@ -167,9 +170,9 @@ class EdgeEngine:
         records = self._retrieve([point], with_payload=True)
         return records[0].payload if records else None
 
-    def page(self, library: str, limit: int, first_point: UUID | None) -> tuple[list[dict[str, Any]], UUID | None]:
-        """Payloads of one page of a library, in the order of the points, and the point to go on from."""
-        request = edge.ScrollRequest(offset=first_point, limit=limit, filter=_tenant(library), with_payload=True)
+    def page(self, tenant: str, limit: int, first_point: UUID | None) -> tuple[list[dict[str, Any]], UUID | None]:
+        """Payloads of one page of a tenant, in the order of the points, and the point to go on from."""
+        request = edge.ScrollRequest(offset=first_point, limit=limit, filter=_tenant(tenant), with_payload=True)
         records, next_point = self._shard.scroll(request)
         return [record.payload or {} for record in records], None if next_point is None else _uuid(next_point)
 
@@ -206,6 +209,17 @@ class EdgeEngine:
             return self._diverse(search, conditions)
         found = self._shard.query(_best(search, conditions, search.limit, with_vector=True))
         return _from_points(found, [point.score for point in found])
+
+    def nearest(self, tenant: str, vector: Vectors, limit: int) -> list[tuple[dict[str, Any], float]]:
+        """Payloads of a tenant's points that are nearest to a vector, (dimension,), each with the dot product."""
+        request = edge.QueryRequest(
+            limit=limit,
+            query=edge.Query.Nearest(vector.tolist(), using=payload.DENSE_NAME),
+            filter=_tenant(tenant),
+            params=EXACT,
+            with_payload=True,
+        )
+        return [(point.payload or {}, point.score) for point in self._shard.query(request)]
 
     def _diverse(self, search: Search, conditions: edge.Filter) -> Points:
         """Maximal marginal relevance by the engine, over the best by all signals."""
@@ -249,8 +263,9 @@ def _best(search: Search, conditions: edge.Filter, limit: int, with_vector: bool
     """The query for the points with the highest scores."""
     nearest = edge.Query.Nearest(search.vector.tolist(), using=payload.DENSE_NAME)
     vectors: list[str] | bool = [payload.DENSE_NAME] if with_vector else False
-    words = keywords.query_vector(search.words)
-    if not words.indices or not search.words_weight:
+    words = keywords.query_vector(search.words) if search.words_weight else None
+    by_words = words is not None and bool(words.indices)
+    if not by_words and not search.nudges:
         return edge.QueryRequest(
             limit=limit,
             query=nearest,
@@ -259,32 +274,40 @@ def _best(search: Search, conditions: edge.Filter, limit: int, with_vector: bool
             with_payload=with_vector,
             with_vector=vectors,
         )
-    sparse = edge.SparseVector(words.indices, words.values)
     pool = max(POOL_SIZE, limit)
-    by_words = edge.Prefetch(pool, edge.Query.Nearest(sparse, using=payload.SPARSE_NAME), filter=conditions)
-    by_signals = edge.Prefetch(pool, nearest, filter=conditions, params=NEAREST)
-    # Those that the words alone nominate get their score by the other signals as well.
-    of_words = edge.Prefetch(pool, nearest, prefetches=[by_words], params=EXACT)
+    dense = [edge.Prefetch(pool, nearest, filter=conditions, params=NEAREST)]
+    sparse = []
+    if by_words and words is not None:
+        query = edge.Query.Nearest(edge.SparseVector(words.indices, words.values), using=payload.SPARSE_NAME)
+        sparse = [edge.Prefetch(pool, query, filter=conditions)]
+        # Those that the words alone nominate get their score by the other signals as well.
+        dense.append(edge.Prefetch(pool, nearest, prefetches=sparse, params=EXACT))
+    if search.nudges:
+        nudged = edge.Filter(must=[edge.HasIdCondition(payload.nudged_points(search)), conditions])
+        dense.append(edge.Prefetch(len(search.nudges), nearest, filter=nudged, params=EXACT))
     return edge.QueryRequest(
         limit=limit,
-        prefetches=[by_signals, of_words, by_words],
-        query=_sum_of_signals_and_words(search.words_weight),
+        prefetches=[*dense, *sparse],
+        query=_sum_of_all(search, len(dense), bool(sparse)),
         with_payload=with_vector,
         with_vector=vectors,
     )
 
 
-def _sum_of_signals_and_words(weight: float) -> edge.Formula:
-    """The score by the dense vector, plus the words' BM25 score, bent to 0 to 1, times its weight."""
-    by_signals, of_words, by_words = (edge.Expression.Variable(f"$score[{number}]") for number in range(3))
-    half = edge.Expression.Sum([by_words, edge.Expression.Constant(keywords.HALF_SIMILARITY)])
-    bent = edge.Expression.Div(by_words, half, by_zero_default=0.0)
-    weighted = edge.Expression.Mult([edge.Expression.Constant(weight), bent])
-    # A background that both prefetches found has its score twice.
-    dense = edge.Expression.Max([by_signals, of_words])
-    return edge.Formula(
-        edge.Expression.Sum([dense, weighted]), {"$score[0]": -2.0, "$score[1]": -2.0, "$score[2]": 0.0}
-    )
+def _sum_of_all(search: Search, dense: int, by_words: bool) -> edge.Formula:
+    """The score by the dense vector, plus the words' BM25 score, bent to 0 to 1, times its weight, plus nudges."""
+    variables = [edge.Expression.Variable(f"$score[{number}]") for number in range(dense + by_words)]
+    # A background that several prefetches found has its score in each of them.
+    terms = [edge.Expression.Max(variables[:dense])]
+    if by_words:
+        half = edge.Expression.Sum([variables[-1], edge.Expression.Constant(keywords.HALF_SIMILARITY)])
+        bent = edge.Expression.Div(variables[-1], half, by_zero_default=0.0)
+        terms.append(edge.Expression.Mult([edge.Expression.Constant(search.words_weight), bent]))
+    for nudge, points in payload.points_by_nudge(search).items():
+        is_nudged = edge.Expression.Condition(edge.HasIdCondition(points))
+        terms.append(edge.Expression.Mult([edge.Expression.Constant(nudge), is_nudged]))
+    defaults = dict.fromkeys([f"$score[{number}]" for number in range(dense)], NOT_FOUND)
+    return edge.Formula(edge.Expression.Sum(terms), defaults | ({f"$score[{dense}]": 0.0} if by_words else {}))
 
 
 def _condition(condition: Condition) -> edge.FieldCondition:
@@ -293,12 +316,12 @@ def _condition(condition: Condition) -> edge.FieldCondition:
     return edge.FieldCondition(condition.key, range=edge.RangeFloat(gte=condition.minimum, lte=condition.maximum))
 
 
-def _tenant(library: str) -> edge.Filter:
-    return edge.Filter(must=[_of(library)])
+def _tenant(tenant: str) -> edge.Filter:
+    return edge.Filter(must=[_of(tenant)])
 
 
-def _of(library: str) -> edge.FieldCondition:
-    return edge.FieldCondition(payload.LIBRARY_FIELD, match=edge.MatchValue(library))
+def _of(tenant: str) -> edge.FieldCondition:
+    return edge.FieldCondition(payload.LIBRARY_FIELD, match=edge.MatchValue(tenant))
 
 
 def _create_shard(folder: Path, space: VectorSpace) -> None:
@@ -341,7 +364,7 @@ def _load_shard(path: Path, number: int, space: VectorSpace) -> edge.EdgeShard:
         raise
     # The engine's panics are no Exceptions.
     except BaseException as error:
-        raise damaged(path) from error
+        raise unreadable(path) from error
 
 
 def _read_through(shard: edge.EdgeShard, space: VectorSpace) -> None:
@@ -356,8 +379,8 @@ def _read_through(shard: edge.EdgeShard, space: VectorSpace) -> None:
     found = _from_points(shard.query(request))
     if not found.payloads and shard.count(edge.CountRequest()):
         raise ValueError("there are points, but a search finds none")
-    for each in found.payloads:
-        payload.from_payload(each)
+    for held, vector in zip(found.payloads, found.vectors, strict=True):
+        payload.to_indexed(held, vector)
 
 
 def _to_points(points: Points) -> list[edge.Point]:

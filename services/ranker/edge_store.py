@@ -14,14 +14,18 @@ from services.ranker import keywords, payload, store_folder
 from services.ranker.background import Background, BackgroundName
 from services.ranker.config import RankerConfig
 from services.ranker.edge_engine import Points, open_compactor, open_edge_engine
+from services.ranker.feedback import FeedbackPage, SimilarFeedback
+from services.ranker.signals import Vectors
 from services.ranker.vector_store import (
     Found,
-    IndexedBackground,
+    Indexed,
     IndexedPage,
+    Name,
     Page,
     Search,
     StoreDamaged,
     StoreFailed,
+    StoreNotWritable,
     StoreRestarting,
     VectorSpace,
 )
@@ -184,10 +188,10 @@ class EdgeStore:
         self.unoptimized = unoptimized
         self._process = process
 
-    async def upsert(self, backgrounds: Sequence[IndexedBackground]) -> list[bool]:
-        """Stores the backgrounds in one operation."""
-        created: list[bool] = await self._process.call("upsert", _to_points(backgrounds))
-        self.unoptimized += len(backgrounds)
+    async def upsert(self, items: Sequence[Indexed]) -> list[bool]:
+        """Stores the items in one operation."""
+        created: list[bool] = await self._process.call("upsert", _to_points(items))
+        self.unoptimized += len(items)
         return created
 
     async def get(self, name: BackgroundName) -> Background | None:
@@ -195,9 +199,9 @@ class EdgeStore:
         found = await self._process.call("get", str(payload.point_id(name)))
         return None if found is None else payload.from_payload(found)
 
-    async def delete(self, name: BackgroundName) -> bool:
-        """Forgets a background; says whether there was one."""
-        deleted: bool = await self._process.call("delete", str(payload.point_id(name)))
+    async def delete(self, names: Sequence[Name]) -> list[bool]:
+        """Forgets what has those names, in one operation."""
+        deleted: list[bool] = await self._process.call("delete", _ids(names))
         return deleted
 
     async def page(self, library: str, limit: int, first_point: UUID | None = None) -> Page:
@@ -205,14 +209,25 @@ class EdgeStore:
         payloads, next_point = await self._process.call("page", library, limit, first_point)
         return Page(tuple(map(payload.from_payload, payloads)), next_point)
 
-    async def read(self, names: Sequence[BackgroundName]) -> list[IndexedBackground]:
-        """Those of the backgrounds that there are, with their vectors."""
-        return _to_indexed(await self._process.call("read", [str(payload.point_id(name)) for name in names]))
+    async def read(self, names: Sequence[Name]) -> list[Indexed]:
+        """What there is of those names."""
+        return _to_indexed(await self._process.call("read", _ids(names)))
 
     async def export_page(self, library: str | None, limit: int, first_point: UUID | None = None) -> IndexedPage:
         """One page of a library, or of all, with vectors, in the order of the points."""
         points, next_point = await self._process.call("export_page", library, limit, first_point)
         return IndexedPage(tuple(_to_indexed(points)), next_point)
+
+    async def similar_feedback(self, library: str, product: Vectors, limit: int) -> list[SimilarFeedback]:
+        """A library's feedback on the products that are most like one, by comparison with all."""
+        found = await self._process.call("nearest", payload.feedback_tenant(library), product, limit)
+        return [payload.to_similar(held, similarity) for held, similarity in found]
+
+    async def feedback_page(self, library: str, limit: int, first_point: UUID | None = None) -> FeedbackPage:
+        """One page of a library's feedback, in the order of the points."""
+        tenant = payload.feedback_tenant(library)
+        payloads, next_point = await self._process.call("page", tenant, limit, first_point)
+        return FeedbackPage(tuple(map(payload.to_feedback, payloads)), next_point)
 
     async def count(self, library: str) -> int:
         """How many backgrounds the library holds."""
@@ -228,8 +243,8 @@ class EdgeStore:
         """The best of the library, by comparison with all that fulfil the conditions."""
         points: Points = await self._process.call("search", search)
         return [
-            Found(each.background, each.vector, score)
-            for each, score in zip(_to_indexed(points), points.scores, strict=True)
+            Found(payload.from_payload(held), vector, score)
+            for held, vector, score in zip(points.payloads, points.vectors, points.scores, strict=True)
         ]
 
     async def check(self) -> None:
@@ -237,27 +252,28 @@ class EdgeStore:
         await self._process.check()
 
 
-def _to_points(backgrounds: Sequence[IndexedBackground]) -> Points:
+def _to_points(items: Sequence[Indexed]) -> Points:
     return Points(
-        ids=[str(payload.point_id(each.background.name)) for each in backgrounds],
-        payloads=[payload.to_payload(each.background) for each in backgrounds],
-        vectors=np.stack([each.vector for each in backgrounds]),
-        words=[keywords.document_vector(each.background.words) for each in backgrounds],
+        ids=_ids([each.name for each in items]),
+        payloads=[payload.to_payload(each) for each in items],
+        vectors=np.stack([each.vector for each in items]),
+        words=[keywords.document_vector(payload.words_of(each)) for each in items],
     )
 
 
-def _to_indexed(points: Points) -> list[IndexedBackground]:
-    return [
-        IndexedBackground(payload.from_payload(held), vector)
-        for held, vector in zip(points.payloads, points.vectors, strict=True)
-    ]
+def _ids(names: Sequence[Name]) -> list[str]:
+    return [str(payload.point_id(name)) for name in names]
+
+
+def _to_indexed(points: Points) -> list[Indexed]:
+    return [payload.to_indexed(held, vector) for held, vector in zip(points.payloads, points.vectors, strict=True)]
 
 
 def _restarting() -> StoreRestarting:
     return StoreRestarting("The vector engine is being restarted; try again shortly.", retry_after_s=RETRY_AFTER_S)
 
 
-def _not_started(path: Path, how: str) -> StoreDamaged:
-    error = store_folder.damaged(path)
+def _not_started(path: Path, how: str) -> StoreDamaged | StoreNotWritable:
+    error = store_folder.unreadable(path)
     error.message += f" (The vector engine's process ended while it opened the store, {how}.)"
     return error

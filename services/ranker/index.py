@@ -7,20 +7,22 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from aiorwlock import RWLock
 
+from services.ranker import feedback as feedbacks
 from services.ranker.background import BackgroundName
+from services.ranker.feedback import Feedback, IndexedFeedback
 from services.ranker.text_embedding import TextEmbedder
-from services.ranker.vector_store import IndexedBackground, VectorSpace, VectorStore
+from services.ranker.vector_store import Indexed, IndexedBackground, Name, VectorSpace, VectorStore
 
 FEW = 100
-"""Backgrounds that are moved while writes wait."""
+"""Items that are moved while writes wait."""
 
 Store = TypeVar("Store", bound=VectorStore)
-Convert = Callable[[Sequence[IndexedBackground]], Awaitable[Sequence[IndexedBackground]]]
+Convert = Callable[[Sequence[Indexed]], Awaitable[Sequence[Indexed]]]
 
 
 @dataclass(eq=False)
 class Version(Generic[Store]):
-    """Backgrounds in one vector space: the model that embeds texts, and the store that keeps the vectors."""
+    """What is kept, in one vector space: the model that embeds texts, and the store that keeps the vectors."""
 
     embedder: TextEmbedder
     space: VectorSpace
@@ -41,6 +43,17 @@ class Version(Generic[Store]):
         """Keeps the version open inside the `async with`."""
         async with self._in_use.reader_lock:
             yield self
+
+    async def index_feedback(self, feedback: Feedback) -> IndexedFeedback:
+        """Feedback with what it teaches by the vectors of this version, to be stored.
+
+        Raises:
+            LibraryNotFound: the library has none of the backgrounds that were shown.
+        """
+        names = [BackgroundName(feedback.library, each) for each in feedback.shown.backgrounds]
+        found = await self.store.read(names)
+        vectors = {each.name.background: each.vector for each in found if isinstance(each, IndexedBackground)}
+        return feedbacks.indexed(feedback, vectors, self.space.layout)
 
     async def close(self) -> None:
         """Closes the store once nobody uses it."""
@@ -86,7 +99,7 @@ class Index(Generic[Store]):
     def __init__(self, version: Version[Store]) -> None:
         self._version = version
         self._writing = RWLock()
-        self._written: set[BackgroundName] | None = None
+        self._written: set[Name] | None = None
 
     @property
     def version(self) -> Version[Store]:
@@ -100,8 +113,8 @@ class Index(Generic[Store]):
             yield version
 
     @asynccontextmanager
-    async def writing(self, names: Iterable[BackgroundName]) -> AsyncIterator[Version[Store]]:
-        """The version to write the backgrounds of those names to, inside the `async with`."""
+    async def writing(self, names: Iterable[Name]) -> AsyncIterator[Version[Store]]:
+        """The version to write what has those names to, inside the `async with`."""
         async with self._writing.reader_lock:
             if self._written is not None:
                 self._written.update(names)
@@ -119,8 +132,8 @@ class Index(Generic[Store]):
 
         Args:
             begin: awaited while nothing is written.
-            open_version: opens the new version, with all backgrounds that there were at the beginning.
-            convert: gives backgrounds the vectors that they have in the new version.
+            open_version: opens the new version, with all that there was at the beginning.
+            convert: gives items the vectors that they have in the new version; feedback after its backgrounds.
             use: makes the new version the one in use when the ranker starts.
         """
         async with self._writing.writer_lock:
@@ -151,10 +164,13 @@ class Index(Generic[Store]):
         await self._version.close()
 
     async def _move_written(self, new: Version[Store], convert: Convert) -> None:
-        """Makes the backgrounds that were written meanwhile what they are in the version in use."""
+        """Makes what was written meanwhile what it is in the version in use."""
         names, self._written = list(self._written or ()), set()
         found = await self._version.store.read(names)
-        if found:
-            await new.store.upsert(await convert(found))
-        for name in set(names) - {each.background.name for each in found}:
-            await new.store.delete(name)
+        backgrounds = [each for each in found if isinstance(each, IndexedBackground)]
+        feedback = [each for each in found if not isinstance(each, IndexedBackground)]
+        for items in (backgrounds, feedback):
+            if items:
+                await new.store.upsert(await convert(items))
+        if gone := set(names) - {each.name for each in found}:
+            await new.store.delete(list(gone))

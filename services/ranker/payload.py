@@ -3,16 +3,25 @@
 Qdrant indexes payload fields that are known beforehand, but owners choose their own attribute keys. So each value of an
 attribute is also kept as a tag `key=value` in one indexed field, and a filter on any key is a match on tags. Keys hold
 no `=`, so a tag has one reading.
+
+Feedback on a library is of a tenant of its own, whose name no library can have, so no search for backgrounds meets it.
 """
 
+import base64
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+import numpy as np
+
 from services.ranker.background import Background, BackgroundName, Filter, FreeSpace, PaletteColor
+from services.ranker.feedback import Feedback, IndexedFeedback, SimilarFeedback
+from services.ranker.signals import Vectors
+from services.ranker.vector_store import Indexed, IndexedBackground, Name, Search
 
 LIBRARY_FIELD = "library"
 TAGS_FIELD = "tags"
@@ -24,16 +33,76 @@ DENSE_NAME = "signals"
 SPARSE_NAME = "keywords"
 
 
-def point_id(name: BackgroundName) -> UUID:
-    """The id of a background's point: the same name always has the same one."""
+_FEEDBACK_TENANT = "feedback/"
+
+
+def point_id(name: Name) -> UUID:
+    """The id of a point: the same name always has the same one."""
     return uuid5(NAMESPACE_URL, str(name))
 
 
-def to_payload(background: Background) -> dict[str, Any]:
-    """What is kept of a background beside its vectors."""
+def feedback_tenant(library: str) -> str:
+    """The tenant of a library's feedback."""
+    return _FEEDBACK_TENANT + library
+
+
+def words_of(item: Indexed) -> str:
+    """The text whose words an item is found by."""
+    return item.background.words if isinstance(item, IndexedBackground) else ""
+
+
+def to_payload(item: Indexed) -> dict[str, Any]:
+    """What is kept of an item beside its vectors."""
+    return _of_background(item.background) if isinstance(item, IndexedBackground) else _of_feedback(item)
+
+
+def to_indexed(payload: Mapping[str, Any], vector: Vectors) -> Indexed:
+    """The item that `to_payload` and its vector, (dimension,), were of."""
+    if payload[LIBRARY_FIELD].startswith(_FEEDBACK_TENANT):
+        return IndexedFeedback(to_feedback(payload), vector, _to_direction(payload))
+    return IndexedBackground(from_payload(payload), vector)
+
+
+def to_similar(payload: Mapping[str, Any], similarity: float) -> SimilarFeedback:
+    """Feedback that was found by its product's similarity."""
+    return SimilarFeedback(to_feedback(payload), _to_direction(payload), similarity)
+
+
+def to_feedback(payload: Mapping[str, Any]) -> Feedback:
+    """The feedback that `to_payload` wrote."""
+    record = json.loads(payload["record"])
+    return Feedback(
+        library=payload[LIBRARY_FIELD].removeprefix(_FEEDBACK_TENANT),
+        recommendation_id=record["recommendation_id"],
+        chosen=tuple(record["chosen"]),
+        rejected=tuple(record["rejected"]),
+        update_time=datetime.fromisoformat(record["update_time"]),
+    )
+
+
+def _of_feedback(item: IndexedFeedback) -> dict[str, Any]:
+    feedback = item.feedback
+    record = {
+        "recommendation_id": feedback.recommendation_id,
+        "chosen": feedback.chosen,
+        "rejected": feedback.rejected,
+        "update_time": feedback.update_time.isoformat(),
+    }
+    return {
+        LIBRARY_FIELD: feedback_tenant(feedback.library),
+        "record": json.dumps(record),
+        # Half precision, as vectors have it.
+        "direction": base64.b64encode(item.direction.astype("<f2").tobytes()).decode(),
+    }
+
+
+def _to_direction(payload: Mapping[str, Any]) -> Vectors:
+    return np.frombuffer(base64.b64decode(payload["direction"]), dtype="<f2").astype(np.float32)
+
+
+def _of_background(background: Background) -> dict[str, Any]:
     return {
         LIBRARY_FIELD: background.name.library,
-        "background": background.name.background,
         TAGS_FIELD: [_tag(key, value) for key, values in background.attributes.items() for value in values],
         KEYS_FIELD: list(background.attributes),
         **_numbers(background),
@@ -43,12 +112,12 @@ def to_payload(background: Background) -> dict[str, Any]:
 
 
 def from_payload(payload: Mapping[str, Any]) -> Background:
-    """The background that `to_payload` wrote; without its image embedding."""
+    """The background that `to_payload` wrote, without its image embedding."""
     record = json.loads(payload["record"])
     space = record.get("free_space")
     expires = record.get("expire_time")
     return Background(
-        name=BackgroundName(payload[LIBRARY_FIELD], payload["background"]),
+        name=BackgroundName(payload[LIBRARY_FIELD], record["background"]),
         captions=tuple(record["captions"]),
         attributes={key: tuple(values) for key, values in record["attributes"]},
         metadata=record["metadata"],
@@ -67,8 +136,22 @@ def wanted_tags(condition: Filter) -> list[str]:
     return [_tag(condition.key, value) for value in condition.any_of]
 
 
+def nudged_points(search: Search) -> set[UUID | int | str]:
+    """The points of the backgrounds that a search nudges."""
+    return {str(point_id(BackgroundName(search.library, each))) for each in search.nudges}
+
+
+def points_by_nudge(search: Search) -> dict[float, set[UUID | int | str]]:
+    """The same points, together where they are nudged alike."""
+    points: dict[float, set[UUID | int | str]] = defaultdict(set)
+    for background, nudge in search.nudges.items():
+        points[round(nudge, 6)].add(str(point_id(BackgroundName(search.library, background))))
+    return dict(points)
+
+
 def _record(background: Background) -> dict[str, Any]:
     record = {
+        "background": background.name.background,
         "captions": background.captions,
         "attributes": list(background.attributes.items()),
         "metadata": background.metadata,

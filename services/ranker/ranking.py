@@ -11,6 +11,7 @@ import numpy as np
 
 from services.ranker import color_harmony, placement
 from services.ranker.background import Background, ImageTextEmbedding, PaletteColor
+from services.ranker.feedback import Lesson
 from services.ranker.signals import Layout, Signal, Vectors, unit
 from services.ranker.vector_store import Found
 
@@ -51,6 +52,7 @@ class Query:
         directions: by signal, what a background's part is multiplied with; all signals in use but the keywords.
         weights: of the signals in use; their sum is one.
         unused: signals that have a weight but nothing to compare.
+        lesson: what feedback teaches; None when it takes no part.
     """
 
     texts: Sequence[WeightedText]
@@ -58,6 +60,7 @@ class Query:
     directions: Mapping[Signal, Vectors]
     weights: Mapping[Signal, float]
     unused: tuple[UnusedSignal, ...]
+    lesson: Lesson | None = None
 
     def vector(self, layout: Layout) -> Vectors:
         """The query vector: each direction times its weight, (dimension,)."""
@@ -70,6 +73,12 @@ class Query:
     def words(self) -> str:
         """The text whose words count; empty when keywords do not."""
         return " ".join(each.text for each in self.texts) if Signal.KEYWORDS in self.weights else ""
+
+    @property
+    def nudges(self) -> dict[str, float]:
+        """What feedback adds to the scores of single backgrounds, by id."""
+        weight = self.weights.get(Signal.FEEDBACK, 0.0)
+        return {each: nudge * weight for each, nudge in self.lesson.nudges.items()} if self.lesson and weight else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,7 @@ def plan(
     product: Product,
     weights: Mapping[Signal, float],
     image_model: str,
+    lesson: Lesson | None = None,
 ) -> Query:
     """What the request can be judged by.
 
@@ -122,8 +132,11 @@ def plan(
         product: its looks.
         weights: of all signals, 0 or more; 0 leaves a signal out.
         image_model: whose embeddings the library has.
+        lesson: what feedback on similar products teaches; None when there is none.
     """
     directions, unused = _directions(texts, text_vectors, product, image_model)
+    if lesson:
+        directions[Signal.FEEDBACK] = lesson.direction
     usable = {*directions, Signal.KEYWORDS}
     used = {signal: weight for signal, weight in weights.items() if weight > 0 and signal in usable}
     total = sum(used.values())
@@ -133,6 +146,7 @@ def plan(
         directions={signal: direction for signal, direction in directions.items() if signal in used},
         weights={signal: weight / total for signal, weight in used.items()},
         unused=tuple(each for each in unused if weights.get(each.signal, 0) > 0),
+        lesson=lesson,
     )
 
 
@@ -183,6 +197,8 @@ def explain(query: Query, layout: Layout, found: Sequence[Found]) -> list[Hit]:
 
 
 def _hit(query: Query, found: Found, by_text: Vectors, similarities: dict[Signal, float]) -> Hit:
+    if query.lesson and Signal.FEEDBACK in similarities:
+        similarities[Signal.FEEDBACK] += query.lesson.nudges.get(found.background.name.background, 0.0)
     if weight := query.weights.get(Signal.KEYWORDS):
         # The engine knows how rare words are; what it added to the other signals is the keywords' part.
         others = sum(query.weights[signal] * similarity for signal, similarity in similarities.items())

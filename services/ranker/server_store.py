@@ -17,12 +17,14 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from chassis.errors import BackdropError
 from services.ranker import keywords, payload
 from services.ranker.background import Background, BackgroundName, Condition, Filter
+from services.ranker.feedback import FeedbackPage, SimilarFeedback
 from services.ranker.signals import Vectors
 from services.ranker.vector_store import (
     POOL_SIZE,
     Found,
-    IndexedBackground,
+    Indexed,
     IndexedPage,
+    Name,
     Page,
     Search,
     StoreDamaged,
@@ -36,6 +38,8 @@ from services.ranker.vector_store import (
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_S = 1.0
+NOT_FOUND = -2.0
+"""Less than any score."""
 FACET_LIMIT = 1000
 
 
@@ -219,9 +223,9 @@ class ServerStore:
         self.collection = collection
         self._client = client
 
-    async def upsert(self, backgrounds: Sequence[IndexedBackground]) -> list[bool]:
-        """Stores the backgrounds in one operation."""
-        points = [_to_point(each) for each in backgrounds]
+    async def upsert(self, items: Sequence[Indexed]) -> list[bool]:
+        """Stores the items in one operation."""
+        points = [_to_point(each) for each in items]
         ids = [point.id for point in points]
         with _wrapped_errors():
             stored = {str(each.id) for each in await self._client.retrieve(self.collection, ids, with_payload=False)}
@@ -234,29 +238,35 @@ class ServerStore:
             records = await self._client.retrieve(self.collection, [str(payload.point_id(name))])
         return payload.from_payload(records[0].payload or {}) if records else None
 
-    async def delete(self, name: BackgroundName) -> bool:
-        """Forgets a background; says whether there was one."""
-        point = str(payload.point_id(name))
+    async def delete(self, names: Sequence[Name]) -> list[bool]:
+        """Forgets what has those names, in one operation."""
+        points = [str(payload.point_id(name)) for name in names]
         with _wrapped_errors():
-            found = bool(await self._client.retrieve(self.collection, [point], with_payload=False))
-            if found:
-                await self._client.delete(self.collection, models.PointIdsList(points=[point]), wait=True)
-        return found
+            records = await self._client.retrieve(self.collection, points, with_payload=False)
+            stored = [str(each.id) for each in records]
+            if stored:
+                await self._client.delete(self.collection, models.PointIdsList(points=[*stored]), wait=True)
+        return [point in stored for point in points]
 
     async def page(self, library: str, limit: int, first_point: UUID | None = None) -> Page:
         """One page of a library, in the order of the points."""
+        payloads, next_point = await self._payloads(library, limit, first_point)
+        return Page(tuple(map(payload.from_payload, payloads)), next_point)
+
+    async def _payloads(
+        self, tenant: str, limit: int, first_point: UUID | None
+    ) -> tuple[list[dict[str, Any]], UUID | None]:
         with _wrapped_errors():
             records, next_point = await self._client.scroll(
                 self.collection,
-                scroll_filter=_tenant(library),
+                scroll_filter=_tenant(tenant),
                 limit=limit,
                 offset=None if first_point is None else str(first_point),
             )
-        backgrounds = tuple(payload.from_payload(each.payload or {}) for each in records)
-        return Page(backgrounds, None if next_point is None else UUID(str(next_point)))
+        return [each.payload or {} for each in records], None if next_point is None else UUID(str(next_point))
 
-    async def read(self, names: Sequence[BackgroundName]) -> list[IndexedBackground]:
-        """Those of the backgrounds that there are, with their vectors."""
+    async def read(self, names: Sequence[Name]) -> list[Indexed]:
+        """What there is of those names."""
         points = [str(payload.point_id(name)) for name in names]
         with _wrapped_errors():
             records = await self._client.retrieve(self.collection, points, with_vectors=[payload.DENSE_NAME])
@@ -275,6 +285,23 @@ class ServerStore:
         return IndexedPage(
             tuple(_to_indexed(each) for each in records), None if next_point is None else UUID(str(next_point))
         )
+
+    async def similar_feedback(self, library: str, product: Vectors, limit: int) -> list[SimilarFeedback]:
+        """A library's feedback on the products that are most like one."""
+        request = models.QueryRequest(
+            query=product.tolist(),
+            using=payload.DENSE_NAME,
+            filter=_tenant(payload.feedback_tenant(library)),
+            limit=limit,
+            with_payload=True,
+        )
+        with _wrapped_errors():
+            return [payload.to_similar(each.payload or {}, each.score) for each in await self._query(request)]
+
+    async def feedback_page(self, library: str, limit: int, first_point: UUID | None = None) -> FeedbackPage:
+        """One page of a library's feedback, in the order of the points."""
+        payloads, next_point = await self._payloads(payload.feedback_tenant(library), limit, first_point)
+        return FeedbackPage(tuple(map(payload.to_feedback, payloads)), next_point)
 
     async def count(self, library: str) -> int:
         """How many backgrounds the library holds."""
@@ -363,8 +390,9 @@ def _best(search: Search, limit: int, with_vector: bool) -> models.QueryRequest:
     conditions = _conditions(search)
     nearest = search.vector.tolist()
     vectors: list[str] | bool = [payload.DENSE_NAME] if with_vector else False
-    words = keywords.query_vector(search.words)
-    if not words.indices or not search.words_weight:
+    words = keywords.query_vector(search.words) if search.words_weight else None
+    by_words = words is not None and bool(words.indices)
+    if not by_words and not search.nudges:
         return models.QueryRequest(
             query=nearest,
             using=payload.DENSE_NAME,
@@ -374,35 +402,46 @@ def _best(search: Search, limit: int, with_vector: bool) -> models.QueryRequest:
             with_vector=vectors,
         )
     pool = max(POOL_SIZE, limit)
-    by_words = models.Prefetch(
-        query=models.SparseVector(indices=words.indices, values=words.values),
-        using=payload.SPARSE_NAME,
-        filter=conditions,
-        limit=pool,
-    )
-    by_signals = models.Prefetch(query=nearest, using=payload.DENSE_NAME, filter=conditions, limit=pool)
-    # Those that the words alone nominate get their score by the other signals as well.
-    of_words = models.Prefetch(query=nearest, using=payload.DENSE_NAME, prefetch=by_words, limit=pool)
+    dense = [models.Prefetch(query=nearest, using=payload.DENSE_NAME, filter=conditions, limit=pool)]
+    sparse = []
+    if by_words and words is not None:
+        query = models.SparseVector(indices=words.indices, values=words.values)
+        sparse = [models.Prefetch(query=query, using=payload.SPARSE_NAME, filter=conditions, limit=pool)]
+        # Those that the words alone nominate get their score by the other signals as well.
+        dense.append(models.Prefetch(query=nearest, using=payload.DENSE_NAME, prefetch=sparse, limit=pool))
+    if search.nudges:
+        nudged = models.HasIdCondition(has_id=[str(each) for each in payload.nudged_points(search)])
+        dense.append(
+            models.Prefetch(
+                query=nearest,
+                using=payload.DENSE_NAME,
+                filter=models.Filter(must=[nudged, conditions]),
+                limit=len(search.nudges),
+            )
+        )
     return models.QueryRequest(
-        prefetch=[by_signals, of_words, by_words],
-        query=_sum_of_signals_and_words(search.words_weight),
+        prefetch=[*dense, *sparse],
+        query=_sum_of_all(search, len(dense), bool(sparse)),
         limit=limit,
         with_payload=with_vector,
         with_vector=vectors,
     )
 
 
-def _sum_of_signals_and_words(weight: float) -> models.FormulaQuery:
-    """The score by the dense vector, plus the words' BM25 score, bent to 0 to 1, times its weight."""
-    by_signals, of_words, by_words = (f"$score[{number}]" for number in range(3))
-    half = models.SumExpression(sum=[by_words, keywords.HALF_SIMILARITY])
-    bent = models.DivExpression(div=models.DivParams(left=by_words, right=half))
-    # A background that both prefetches found has its score twice.
-    dense = models.MaxExpression(max=[by_signals, of_words])
-    return models.FormulaQuery(
-        formula=models.SumExpression(sum=[dense, models.MultExpression(mult=[weight, bent])]),
-        defaults={by_signals: -2.0, of_words: -2.0, by_words: 0.0},
-    )
+def _sum_of_all(search: Search, dense: int, by_words: bool) -> models.FormulaQuery:
+    """The score by the dense vector, plus the words' BM25 score, bent to 0 to 1, times its weight, plus nudges."""
+    variables = [f"$score[{number}]" for number in range(dense + by_words)]
+    # A background that several prefetches found has its score in each of them.
+    terms: list[models.Expression] = [models.MaxExpression(max=[*variables[:dense]])]
+    if by_words:
+        half = models.SumExpression(sum=[variables[-1], keywords.HALF_SIMILARITY])
+        bent = models.DivExpression(div=models.DivParams(left=variables[-1], right=half))
+        terms.append(models.MultExpression(mult=[search.words_weight, bent]))
+    for nudge, points in payload.points_by_nudge(search).items():
+        is_nudged = models.HasIdCondition(has_id=[str(each) for each in points])
+        terms.append(models.MultExpression(mult=[nudge, is_nudged]))
+    defaults = dict.fromkeys(variables[:dense], NOT_FOUND) | dict.fromkeys(variables[dense:], 0.0)
+    return models.FormulaQuery(formula=models.SumExpression(sum=terms), defaults=defaults)
 
 
 def _conditions(search: Search) -> models.Filter:
@@ -418,28 +457,28 @@ def _condition(condition: Condition) -> models.FieldCondition:
     return models.FieldCondition(key=condition.key, range=models.Range(gte=condition.minimum, lte=condition.maximum))
 
 
-def _tenant(library: str) -> models.Filter:
-    return models.Filter(must=[_of(library)])
+def _tenant(tenant: str) -> models.Filter:
+    return models.Filter(must=[_of(tenant)])
 
 
-def _of(library: str) -> models.FieldCondition:
-    return models.FieldCondition(key=payload.LIBRARY_FIELD, match=models.MatchValue(value=library))
+def _of(tenant: str) -> models.FieldCondition:
+    return models.FieldCondition(key=payload.LIBRARY_FIELD, match=models.MatchValue(value=tenant))
 
 
-def _to_point(indexed: IndexedBackground) -> models.PointStruct:
-    words = keywords.document_vector(indexed.background.words)
+def _to_point(indexed: Indexed) -> models.PointStruct:
+    words = keywords.document_vector(payload.words_of(indexed))
     return models.PointStruct(
-        id=str(payload.point_id(indexed.background.name)),
+        id=str(payload.point_id(indexed.name)),
         vector={
             payload.DENSE_NAME: indexed.vector.tolist(),
             payload.SPARSE_NAME: models.SparseVector(indices=words.indices, values=words.values),
         },
-        payload=payload.to_payload(indexed.background),
+        payload=payload.to_payload(indexed),
     )
 
 
-def _to_indexed(point: models.Record) -> IndexedBackground:
-    return IndexedBackground(payload.from_payload(point.payload or {}), _vector(point))
+def _to_indexed(point: models.Record) -> Indexed:
+    return payload.to_indexed(point.payload or {}, _vector(point))
 
 
 def _to_found(point: models.ScoredPoint, score: float | None = None) -> Found:

@@ -26,6 +26,7 @@ from services.ranker.background import (
     RangeFilter,
 )
 from services.ranker.catalog import Catalog, Request
+from services.ranker.feedback import Feedback
 from services.ranker.payload import NUMBER_FIELDS
 from services.ranker.ranking import Hit, Product, WeightedText
 from services.ranker.signals import Signal
@@ -96,7 +97,38 @@ class RankerServicer(ranker_pb2_grpc.RankerServiceServicer):
             hits=[_from_hit(each) for each in slate.hits],
             model=slate.model,
             unused=[ranker_pb2.UnusedSignal(signal=_SIGNALS[each.signal], reason=each.reason) for each in slate.unused],
+            recommendation_id=slate.recommendation_id,
         )
+
+    async def RecordFeedback(
+        self, request: ranker_pb2.RecordFeedbackRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ranker_pb2.RecordFeedbackResponse:
+        """Takes down which backgrounds of a recommendation were chosen, and which rejected."""
+        feedback = _to_feedback(request, datetime.now(UTC))
+        await self._catalog.record_feedback(feedback)
+        if not feedback.chosen and not feedback.rejected:
+            return ranker_pb2.RecordFeedbackResponse()
+        return ranker_pb2.RecordFeedbackResponse(feedback=_from_feedback(feedback))
+
+    async def ListFeedback(
+        self, request: ranker_pb2.ListFeedbackRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ranker_pb2.ListFeedbackResponse:
+        """Reads one page of what was recorded for a library."""
+        library = _library(request.parent)
+        # Another list than that of the backgrounds, whose tokens mean nothing here.
+        listed = f"{library}/feedback"
+        first_point = _from_page_token(request.page_token, listed) if request.page_token else None
+        page = await self._catalog.feedback_page(library, request.page_size or DEFAULT_PAGE_SIZE, first_point)
+        return ranker_pb2.ListFeedbackResponse(
+            feedback=[_from_feedback(each) for each in page.feedback],
+            next_page_token=_to_page_token(page.next_point, listed) if page.next_point else "",
+        )
+
+    async def ResetFeedback(
+        self, request: ranker_pb2.ResetFeedbackRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ranker_pb2.ResetFeedbackResponse:
+        """Forgets all feedback of a library."""
+        return ranker_pb2.ResetFeedbackResponse(count=await self._catalog.reset_feedback(_library(request.parent)))
 
     async def _upsert(
         self, requests: Sequence[ranker_pb2.UpsertBackgroundsRequest]
@@ -241,6 +273,39 @@ def _from_hit(hit: Hit) -> ranker_pb2.Hit:
         ],
         duplicates=hit.duplicates,
     )
+
+
+def _to_feedback(request: ranker_pb2.RecordFeedbackRequest, update_time: datetime) -> Feedback:
+    return Feedback(
+        library=_library(request.parent),
+        recommendation_id=request.recommendation_id,
+        chosen=_ids("chosen", request.chosen, request.parent),
+        rejected=_ids("rejected", request.rejected, request.parent),
+        update_time=update_time,
+    )
+
+
+def _ids(field: str, names: Sequence[str], parent: str) -> tuple[str, ...]:
+    """The ids of backgrounds within the library, each once."""
+    prefix = f"{parent}/backgrounds/"
+    for number, name in enumerate(names):
+        if not name.startswith(prefix):
+            raise InvalidArgument.of(f"{field}[{number}]", f"use the name of a background of the parent, {prefix}...")
+    return tuple(dict.fromkeys(name.removeprefix(prefix) for name in names))
+
+
+def _from_feedback(feedback: Feedback) -> ranker_pb2.Feedback:
+    def names(backgrounds: Sequence[str]) -> list[str]:
+        return [str(BackgroundName(feedback.library, each)) for each in backgrounds]
+
+    message = ranker_pb2.Feedback(
+        recommendation_id=feedback.recommendation_id,
+        chosen=names(feedback.chosen),
+        rejected=names(feedback.rejected),
+        shown=names(feedback.shown.backgrounds),
+    )
+    message.update_time.FromDatetime(feedback.update_time)
+    return message
 
 
 def _library(parent: str) -> str:

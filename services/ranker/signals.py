@@ -30,6 +30,7 @@ class Signal(StrEnum):
     COLOR = "color"
     SPACE = "space"
     KEYWORDS = "keywords"
+    FEEDBACK = "feedback"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,13 @@ class Layout:
             Signal.PHOTO: image,
             Signal.COLOR: color,
             Signal.SPACE: space,
+            Signal.FEEDBACK: self.taught,
         }
+
+    @property
+    def taught(self) -> slice:
+        """The part that feedback speaks of: the embeddings of captions and picture, which lie side by side."""
+        return slice(0, self.text + self.image)
 
     @property
     def _sizes(self) -> tuple[int, ...]:

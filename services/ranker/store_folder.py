@@ -23,6 +23,8 @@ from typing import IO
 
 from services.ranker.vector_store import StoreDamaged, StoreFull, StoreInUse, StoreNotWritable, VectorSpace
 
+_FULL_BYTES = 1 << 20
+
 
 @contextmanager
 def owned_folder(path: Path, owner: int | None = None, patience_s: float = 0.0) -> Iterator[None]:
@@ -194,6 +196,13 @@ def damaged(path: Path) -> StoreDamaged:
         f"The store in {path} is damaged. Restore the folder from a backup; or delete it, start the ranker and import"
         " the backgrounds again."
     )
+
+
+def unreadable(path: Path) -> StoreDamaged | StoreNotWritable:
+    """The error for a store that cannot be opened: of a full disk the engine makes damage, which room mends."""
+    if shutil.disk_usage(path).free < _FULL_BYTES:
+        return StoreNotWritable(f"The disk of {path} is full, so the store cannot be opened: make room.")
+    return damaged(path)
 
 
 def _sync(path: Path) -> None:

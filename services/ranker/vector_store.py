@@ -1,11 +1,12 @@
 """What the ranker needs of a vector store, and how stores fail.
 
 One background is one point: a dense vector that holds all signals (`signals`), a sparse one with the words of its
-captions (`keywords`), and a payload to filter by (`payload`). The engine orders by the dense vector; where keywords
-count, it adds them in the same query, over the best of both.
+captions (`keywords`), and a payload to filter by (`payload`). The engine orders by the dense vector; where keywords or
+nudges count, it adds them in the same query, over the best of all. Feedback lies beside them, in points of tenants of
+its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -15,6 +16,7 @@ import numpy as np
 
 from chassis.errors import BackdropError, FailedPrecondition, ResourceExhausted, Unavailable
 from services.ranker.background import Background, BackgroundName, Condition
+from services.ranker.feedback import FeedbackName, FeedbackPage, IndexedFeedback, SimilarFeedback
 from services.ranker.signals import Layout, Vectors
 
 POOL_SIZE = 200
@@ -27,6 +29,21 @@ class IndexedBackground:
 
     background: Background
     vector: Vectors
+
+    @property
+    def name(self) -> BackgroundName:
+        """The background's."""
+        return self.background.name
+
+    @property
+    def update_time(self) -> datetime:
+        """When it was stored."""
+        return self.background.update_time
+
+
+Name = BackgroundName | FeedbackName
+Indexed = IndexedBackground | IndexedFeedback
+"""What a point is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +58,7 @@ class Search:
         limit: the most backgrounds to return.
         words: a text whose words count as well; empty for none.
         words_weight: what the similarity of the words, 0 to 1, is multiplied by.
+        nudges: what is added to the scores of single backgrounds, by id.
         diversity: 0 for the best first; up to 1 for maximal marginal relevance.
     """
 
@@ -51,6 +69,7 @@ class Search:
     limit: int = 10
     words: str = ""
     words_weight: float = 0.0
+    nudges: Mapping[str, float] = field(default_factory=dict)
     diversity: float = 0.0
 
 
@@ -65,9 +84,9 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class IndexedPage:
-    """Some backgrounds with their vectors, and the point to go on from; None after the last."""
+    """Some points with their vectors, and the point to go on from; None after the last."""
 
-    indexed: tuple[IndexedBackground, ...]
+    indexed: tuple[Indexed, ...]
     next_point: UUID | None
 
 
@@ -80,10 +99,10 @@ class Page:
 
 
 class VectorStore(Protocol):
-    """Backgrounds and their vectors, by library. Every method may raise the errors of this module."""
+    """Backgrounds and feedback on them, by library. Every method may raise the errors of this module."""
 
-    async def upsert(self, backgrounds: Sequence[IndexedBackground]) -> list[bool]:
-        """Stores backgrounds of different names, each replacing the one of its name.
+    async def upsert(self, items: Sequence[Indexed]) -> list[bool]:
+        """Stores items of different names, each replacing the one of its name.
 
         On return they survive the death of this process and of the machine.
 
@@ -96,20 +115,28 @@ class VectorStore(Protocol):
         """The background of that name, if there is one."""
         ...
 
-    async def delete(self, name: BackgroundName) -> bool:
-        """Forgets a background; says whether there was one."""
+    async def delete(self, names: Sequence[Name]) -> list[bool]:
+        """Forgets what has those names; says for each whether there was such a thing."""
         ...
 
     async def page(self, library: str, limit: int, first_point: UUID | None = None) -> Page:
         """At most `limit` backgrounds of the library from `first_point` on, in the order of their points."""
         ...
 
-    async def read(self, names: Sequence[BackgroundName]) -> list[IndexedBackground]:
-        """Those of the backgrounds that there are, with their vectors, in any order."""
+    async def read(self, names: Sequence[Name]) -> list[Indexed]:
+        """What there is of those names, in any order."""
         ...
 
     async def export_page(self, library: str | None, limit: int, first_point: UUID | None = None) -> IndexedPage:
-        """As `page`, with vectors; of all libraries where none is named."""
+        """As `page`, with vectors; where no library is named, of all, with the feedback that they have."""
+        ...
+
+    async def similar_feedback(self, library: str, product: Vectors, limit: int) -> list[SimilarFeedback]:
+        """A library's feedback on the products that are most like one, which is as `IndexedFeedback.vector`."""
+        ...
+
+    async def feedback_page(self, library: str, limit: int, first_point: UUID | None = None) -> FeedbackPage:
+        """As `page`, of a library's feedback."""
         ...
 
     async def count(self, library: str) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import aclosing
 from pathlib import Path
@@ -23,7 +24,7 @@ from services.ranker.text_embedding import TextEmbedder
 from tests.unit.services.ranker.fakes import IMAGE_DIMENSION, IMAGE_MODEL, WordCounter, space_of
 
 SPACE = space_of()
-WEIGHTS = {Signal.TEXT: 1.0, Signal.IMAGE: 0.5, Signal.COLOR: 0.5}
+WEIGHTS = {Signal.TEXT: 1.0, Signal.IMAGE: 0.5, Signal.COLOR: 0.5, Signal.FEEDBACK: 0.5}
 MAX_BACKGROUNDS = 120
 
 # The class is in the type stubs only.
@@ -484,3 +485,189 @@ async def test_no_field_of_a_request_reaches_another_library(ranker: Ranker, int
     assert [each.name for each in page.backgrounds] == ["libraries/shop/backgrounds/a"]
     listing = pb.ListBackgroundsRequest(parent=f"libraries/mine/../{intruder}")
     assert (await failure(ranker.ListBackgrounds(listing)))[0] == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def for_product(x: float, y: float, library: str = "shop", **fields: Any) -> pb.RankBackgroundsRequest:
+    request = full_request(parent=f"libraries/{library}", **fields)
+    request.product.embedding.CopyFrom(seen(x, y))
+    return request
+
+
+def background_name(background: str, library: str = "shop") -> str:
+    return f"libraries/{library}/backgrounds/{background}"
+
+
+async def choose(
+    ranker: Ranker,
+    answer: pb.RankBackgroundsResponse,
+    *chosen: str,
+    rejected: Iterable[str] = (),
+    library: str = "shop",
+) -> pb.RecordFeedbackResponse:
+    return await ranker.RecordFeedback(
+        pb.RecordFeedbackRequest(
+            parent=f"libraries/{library}",
+            recommendation_id=answer.recommendation_id,
+            chosen=[background_name(each, library) for each in chosen],
+            rejected=[background_name(each, library) for each in rejected],
+        )
+    )
+
+
+async def fill_alike(ranker: Ranker, library: str = "shop", count: int = 6) -> None:
+    """Backgrounds that suit the request a little less each."""
+    angles = (number / 5 for number in range(count))
+    looks = [
+        looking(f"{library}/b{number}", f"oak {number}", x=math.cos(angle), y=math.sin(angle))
+        for number, angle in enumerate(angles)
+    ]
+    await upsert(ranker, *looks)
+
+
+async def list_feedback(ranker: Ranker, library: str = "shop", page_size: int = 2) -> list[pb.Feedback]:
+    request = pb.ListFeedbackRequest(parent=f"libraries/{library}", page_size=page_size)
+    listed: list[pb.Feedback] = []
+    while True:
+        page = await ranker.ListFeedback(request)
+        listed += page.feedback
+        if not page.next_page_token:
+            return listed
+        request.page_token = page.next_page_token
+
+
+async def test_what_was_chosen_rises_for_similar_products_only_and_says_why(ranker: Ranker) -> None:
+    await fill_alike(ranker)
+    before = await ranker.RankBackgrounds(for_product(1, 0))
+    for _ in range(3):
+        await choose(ranker, await ranker.RankBackgrounds(for_product(1, 0)), "b4")
+
+    similar = await ranker.RankBackgrounds(for_product(0.98, 0.2))
+    other = await ranker.RankBackgrounds(for_product(0, 1))
+
+    assert names(before.hits).index("b4") == 4
+    assert names(similar.hits)[0] == "b4"
+    assert names(other.hits) == names(before.hits)
+    [learned] = [part for part in similar.hits[0].signals if part.signal == pb.SIGNAL_FEEDBACK]
+    assert 0 < learned.similarity <= 1
+    assert not any(part.signal == pb.SIGNAL_FEEDBACK for hit in other.hits for part in hit.signals)
+    for hit in similar.hits:
+        assert hit.score == pytest.approx(sum(part.weight * part.similarity for part in hit.signals), abs=1e-3)
+
+
+async def test_what_was_rejected_falls_and_so_does_its_like(ranker: Ranker) -> None:
+    await fill_alike(ranker)
+    await upsert(ranker, looking("shop/like-b0", "oak 0", x=0.999, y=0.04, color="#000000"))
+    shown = await ranker.RankBackgrounds(for_product(1, 0, limit=3))
+    places = {
+        name: names((await ranker.RankBackgrounds(for_product(1, 0))).hits).index(name) for name in ("b0", "like-b0")
+    }
+
+    for _ in range(4):
+        answer = await ranker.RankBackgrounds(for_product(1, 0))
+        await choose(ranker, answer, rejected=["b0"])
+
+    after = names((await ranker.RankBackgrounds(for_product(1, 0))).hits)
+    assert shown.recommendation_id
+    assert after.index("b0") > places["b0"]
+    assert after.index("like-b0") > places["like-b0"]
+
+
+async def test_feedback_is_the_librarys_own(ranker: Ranker) -> None:
+    """A hostile shopper of another library, with the same ids and the same products, changes nothing here."""
+    await fill_alike(ranker)
+    await fill_alike(ranker, "hostile")
+    here = await ranker.RankBackgrounds(for_product(1, 0))
+    for _ in range(20):
+        await choose(ranker, await ranker.RankBackgrounds(for_product(1, 0, "hostile")), "b5", library="hostile")
+        # Nor does it help to know the id of a recommendation from here.
+        await choose(ranker, here, "b5", rejected=["b0"], library="hostile")
+    with_names_from_here = pb.RecordFeedbackRequest(
+        parent="libraries/hostile", recommendation_id=here.recommendation_id, chosen=[background_name("b5")]
+    )
+    assert (await failure(ranker.RecordFeedback(with_names_from_here)))[1] == "INVALID_ARGUMENT"
+
+    again = await ranker.RankBackgrounds(for_product(1, 0))
+
+    assert [(hit.background.name, hit.score) for hit in again.hits] == [
+        (hit.background.name, hit.score) for hit in here.hits
+    ]
+    assert await list_feedback(ranker) == []
+    assert names((await ranker.RankBackgrounds(for_product(1, 0, "hostile"))).hits)[0] == "b5"
+
+
+async def test_feedback_is_replaced_listed_taken_back_and_reset(ranker: Ranker) -> None:
+    await fill_alike(ranker)
+    answers = [await ranker.RankBackgrounds(for_product(1, 0, limit=4)) for _ in range(5)]
+    for each in answers:
+        await choose(ranker, each, "b1")
+    recorded = (await choose(ranker, answers[0], "b2", rejected=["b0"])).feedback
+
+    assert list(recorded.chosen) == [background_name("b2")]
+    assert list(recorded.rejected) == [background_name("b0")]
+    assert list(recorded.shown) == [hit.background.name for hit in answers[0].hits]
+    listed = {each.recommendation_id: each for each in await list_feedback(ranker)}
+    assert set(listed) == {each.recommendation_id for each in answers}
+    assert listed[answers[0].recommendation_id] == recorded
+
+    assert not (await choose(ranker, answers[1])).HasField("feedback")
+    assert len(await list_feedback(ranker)) == 4
+    assert (await ranker.ResetFeedback(pb.ResetFeedbackRequest(parent="libraries/shop"))).count == 4
+    assert await list_feedback(ranker) == []
+    assert names((await ranker.RankBackgrounds(for_product(1, 0))).hits)[0] == "b0"
+
+
+async def test_feedback_that_means_nothing_is_refused_with_its_field(ranker: Ranker) -> None:
+    await fill_alike(ranker)
+    answer = await ranker.RankBackgrounds(for_product(1, 0, limit=3))
+    known = {"parent": "libraries/shop", "recommendation_id": answer.recommendation_id}
+    b0 = background_name("b0")
+    refused = {
+        "recommendation_id": {**known, "recommendation_id": answer.recommendation_id[:-3], "chosen": [b0]},
+        "chosen[1]": {**known, "chosen": [b0, background_name("b5")]},
+        "rejected[0]": {**known, "chosen": [b0], "rejected": [b0]},
+        "chosen[0]": {**known, "chosen": [background_name("b0", "other")]},
+        "parent": {**known, "parent": "libraries/"},
+    }
+    for field, request in refused.items():
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ranker.RecordFeedback(pb.RecordFeedbackRequest(**request))
+        [violation] = errors.violations_of(errors.status_of(caught.value))
+        assert violation.field == field
+    elsewhere = pb.RecordFeedbackRequest(
+        parent="libraries/empty", recommendation_id=answer.recommendation_id, chosen=[background_name("b0", "empty")]
+    )
+    assert (await failure(ranker.RecordFeedback(elsewhere)))[1] == "LIBRARY_NOT_FOUND"
+    assert (await failure(ranker.ListFeedback(pb.ListFeedbackRequest(parent="libraries/empty"))))[
+        1
+    ] == "LIBRARY_NOT_FOUND"
+
+
+async def test_an_answer_for_a_product_that_cannot_be_compared_takes_no_feedback(ranker: Ranker) -> None:
+    await fill_alike(ranker)
+
+    assert not (await ranker.RankBackgrounds(full_request())).recommendation_id
+
+
+async def test_feedback_counts_only_as_much_as_is_asked_for(ranker: Ranker) -> None:
+    await fill_alike(ranker)
+    before = names((await ranker.RankBackgrounds(for_product(1, 0))).hits)
+    await choose(ranker, await ranker.RankBackgrounds(for_product(1, 0)), "b4")
+
+    without = [pb.SignalWeight(signal=pb.SIGNAL_FEEDBACK, weight=0)]
+
+    assert names((await ranker.RankBackgrounds(for_product(1, 0, weights=without))).hits) == before
+
+
+async def test_what_was_chosen_obeys_filters_and_may_be_deleted(ranker: Ranker) -> None:
+    await fill_alike(ranker)
+    await upsert(ranker, looking("shop/calm", "oak 9", x=0, y=1, mood="calm"))
+    for _ in range(3):
+        await choose(ranker, await ranker.RankBackgrounds(for_product(1, 0)), "b5")
+    await ranker.DeleteBackground(pb.DeleteBackgroundRequest(name=background_name("b4")))
+
+    calm = await ranker.RankBackgrounds(for_product(1, 0, filters=[pb.Filter(key="mood", any_of=["calm"])]))
+    await ranker.DeleteBackground(pb.DeleteBackgroundRequest(name=background_name("b5")))
+    gone = await ranker.RankBackgrounds(for_product(1, 0))
+
+    assert names(calm.hits) == ["calm"]
+    assert set(names(gone.hits)) == {"b0", "b1", "b2", "b3", "calm"}

@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 import qdrant_client
 
+from services.ranker import recommendation_id
 from services.ranker.background import Background, Condition, Filter, FreeSpace, PaletteColor, RangeFilter
 from services.ranker.config import RankerConfig
 from services.ranker.edge_store import open_edge_store
+from services.ranker.feedback import Feedback, IndexedFeedback
+from services.ranker.recommendation_id import Shown
 from services.ranker.server_store import connect_server_store
-from services.ranker.signals import Vectors
+from services.ranker.signals import Signal, Vectors, unit
 from services.ranker.vector_store import IndexedBackground, Search, VectorSpace, VectorStore
 from tests.unit.services.ranker.edge_server import EdgeServer
 from tests.unit.services.ranker.fakes import background
@@ -143,8 +146,8 @@ async def test_a_replacement_leaves_nothing_of_what_it_replaces(store: VectorSto
 async def test_a_deleted_background_is_gone_everywhere(store: VectorStore) -> None:
     await fill(store, "shop/a", "shop/b")
 
-    assert await store.delete(background("shop/a").name)
-    assert not await store.delete(background("shop/a").name)
+    assert await store.delete([background("shop/a").name, background("shop/none").name]) == [True, False]
+    assert await store.delete([background("shop/a").name]) == [False]
 
     assert await store.get(background("shop/a").name) is None
     assert await found(store, "shop") == ["b"]
@@ -185,7 +188,7 @@ async def test_a_page_begins_after_a_background_that_was_deleted_meanwhile(store
     await fill(store, *(f"shop/b{number}" for number in range(6)))
     everything = [each.name for each in (await store.page("shop", 10)).backgrounds]
     first = await store.page("shop", 2)
-    await store.delete(everything[2])
+    await store.delete([everything[2]])
 
     second = await store.page("shop", 10, first.next_point)
 
@@ -358,7 +361,7 @@ _WORDS = ["oak", "pine", "slate", "marble", "sand", "sea", "snow", "city", "wall
 async def _same_write(generator: np.random.Generator, one: VectorStore, two: VectorStore) -> None:
     name = background(f"{generator.choice(['shop', 'other'])}/b{generator.integers(30)}").name
     if generator.random() < 0.2:
-        assert await one.delete(name) == await two.delete(name)
+        assert await one.delete([name]) == await two.delete([name])
         return
     items = [_random_background(generator) for _ in range(3)]
     last = list({each.background.name: each for each in items}.values())
@@ -388,6 +391,9 @@ def _random_search(generator: np.random.Generator) -> Search:
         vector=random_vector(generator),
         words=str(generator.choice(_WORDS)),
         words_weight=float(generator.choice([0.0, 0.5])),
+        nudges={
+            f"b{number}": float(generator.normal()) for number in generator.integers(30, size=generator.integers(4))
+        },
         diversity=float(generator.choice([0.0, 0.4])),
         limit=int(generator.integers(1, 12)),
     )
@@ -395,3 +401,76 @@ def _random_search(generator: np.random.Generator) -> Search:
 
 async def test_a_store_that_works_passes_its_check(store: VectorStore) -> None:
     await store.check()
+
+
+def a_choice(library: str, product: Vectors, *chosen: str) -> IndexedFeedback:
+    given = recommendation_id.encode(Shown(product, "eye", ("a", "b", "c")))
+    feedback = Feedback(library, given, chosen, (), NOW)
+    vector = SPACE.layout.vector({Signal.PHOTO: product})
+    return IndexedFeedback(feedback, vector, np.arange(12, dtype=np.float32) / 16)
+
+
+async def test_feedback_comes_back_the_most_similar_product_first(store: VectorStore) -> None:
+    products = [unit((1.0, number / 4, 0.0, 0.0)) for number in range(4)]
+    choices = [a_choice("shop", each, "a", "b") for each in products]
+    await store.upsert([*choices, a_choice("other", products[0], "c")])
+
+    found = await store.similar_feedback("shop", choices[0].vector, 3)
+
+    assert [each.feedback for each in found] == [each.feedback for each in choices[:3]]
+    assert [each.similarity for each in found] == pytest.approx(
+        [float(products[0] @ each) for each in products[:3]], abs=1e-3
+    )
+    assert found[0].direction.tolist() == choices[0].direction.tolist()
+    [read] = await store.read([choices[1].name])
+    assert read.name == choices[1].name
+    assert np.allclose(read.vector, choices[1].vector, atol=1e-3)
+
+
+async def test_feedback_is_no_background_of_its_library(store: VectorStore) -> None:
+    await store.upsert([a_choice("shop", unit((1.0, 0.0, 0.0, 0.0)), "a"), indexed(background("shop/a"))])
+
+    assert await found(store, "shop") == ["a"]
+    assert await store.count("shop") == 1
+    assert [each.name.background for each in (await store.page("shop", 10)).backgrounds] == ["a"]
+    assert len((await store.export_page("shop", 10)).indexed) == 1
+    assert len((await store.export_page(None, 10)).indexed) == 2
+
+
+async def test_feedback_is_paged_and_forgotten(store: VectorStore) -> None:
+    choices = [a_choice("shop", unit((1.0, float(number), 0.0, 0.0)), "a") for number in range(5)]
+    await store.upsert([*choices, a_choice("other", unit((1.0, 0.0, 0.0, 0.0)), "c")])
+
+    first = await store.feedback_page("shop", 3)
+    second = await store.feedback_page("shop", 3, first.next_point)
+
+    paged = [*first.feedback, *second.feedback]
+    assert second.next_point is None
+    assert {each.name for each in paged} == {each.name for each in choices}
+    assert await store.delete([each.name for each in paged]) == [True] * 5
+    assert (await store.feedback_page("shop", 3)).feedback == ()
+    assert len((await store.feedback_page("other", 3)).feedback) == 1
+
+
+async def test_nudges_add_to_scores_and_reach_what_no_signal_nominates(store: VectorStore) -> None:
+    generator = np.random.default_rng(3)
+    items = [indexed(background(f"shop/b{number}"), random_vector(generator)) for number in range(300)]
+    await store.upsert(items)
+    scores = {each.background.name.background: each.score for each in await store.search(search("shop", limit=300))}
+    last = min(scores, key=lambda each: scores[each])
+    first = max(scores, key=lambda each: scores[each])
+
+    nudged = await store.search(search("shop", limit=300, nudges={last: 3.0, first: -0.25, "not-there": 9.0}))
+
+    by_name = {each.background.name.background: each.score for each in nudged}
+    assert nudged[0].background.name.background == last
+    assert by_name[last] == pytest.approx(scores[last] + 3, abs=1e-3)
+    assert by_name[first] == pytest.approx(scores[first] - 0.25, abs=1e-3)
+
+
+async def test_nudges_obey_filters(store: VectorStore) -> None:
+    await store.upsert([indexed(background("shop/a", attributes={"mood": ("calm",)})), indexed(background("shop/b"))])
+
+    calm = search("shop", Filter("mood", ("calm",)), nudges={"b": 1.0}, words="oak", words_weight=0.5)
+
+    assert await names(store, calm) == ["a"]

@@ -182,7 +182,7 @@ class EdgeServer(httpx.AsyncBaseTransport):
             query=_query(wanted),
             filter=_json_filter(wanted),
             with_payload=wanted["with_payload"],
-            with_vector=wanted["with_vector"],
+            with_vector=wanted.get("with_vector") or False,
         )
         points = self.collections[name].query(request)
         return {"points": [_record(each) | {"version": each.version, "score": each.score} for each in points]}
@@ -220,6 +220,8 @@ def _expression(formula: Any) -> edge.Expression:
     if isinstance(formula, float | int):
         return edge.Expression.Constant(formula)
     [(name, inner)] = formula.items()
+    if name == "has_id":
+        return edge.Expression.Condition(edge.HasIdCondition(set(inner)))
     if name == "div":
         return edge.Expression.Div(_expression(inner["left"]), _expression(inner["right"]), by_zero_default=0.0)
     makers = {"sum": edge.Expression.Sum, "mult": edge.Expression.Mult, "max": edge.Expression.Max}
@@ -251,6 +253,8 @@ def _conditions(conditions: Any) -> list[Any]:
 
 
 def _condition(wanted: Any) -> Any:
+    if isinstance(wanted, models.Filter):
+        return _filter(wanted)
     if isinstance(wanted, models.HasIdCondition):
         return edge.HasIdCondition(set(wanted.has_id))
     if wanted.range:

@@ -95,7 +95,7 @@ async def test_a_disk_that_is_nearly_full_takes_nothing_more_and_still_answers(t
         with pytest.raises(StoreFull, match="BACKDROP_RANKER_STORE_MIN_FREE_MIB"):
             await store.upsert([indexed(background("shop/more"), VECTORS, SPACE)])
         assert await store.count("shop") == 5
-        assert await store.delete(background("shop/b0").name)
+        assert await store.delete([background("shop/b0").name])
 
 
 async def test_the_engine_is_started_again_when_its_process_is_killed(tmp_path: Path) -> None:

@@ -7,19 +7,31 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from services.ranker import reembedding
+from services.ranker import recommendation_id, reembedding
 from services.ranker.background import Background
 from services.ranker.compaction import compact
 from services.ranker.config import RankerConfig
 from services.ranker.edge_store import EdgeFolder, EdgeStore, open_edge_folder
+from services.ranker.feedback import Feedback, IndexedFeedback
 from services.ranker.index import Index, Version
+from services.ranker.recommendation_id import Shown
 from services.ranker.server_store import connect_server
+from services.ranker.signals import unit
 from services.ranker.text_embedding import TextEmbedder
 from services.ranker.vector_store import Search, StoreFailed, VectorSpace
 from tests.unit.services.ranker.edge_server import EdgeServer
-from tests.unit.services.ranker.fakes import NOW, WordCounter, background, indexed, space_of
+from tests.unit.services.ranker.fakes import (
+    IMAGE_DIMENSION,
+    IMAGE_MODEL,
+    NOW,
+    WordCounter,
+    background,
+    indexed,
+    space_of,
+)
 
 SPACE = space_of()
 WIDER = replace(space_of(512), model="wider")
@@ -81,7 +93,7 @@ async def test_a_compact_version_holds_what_was_written_before_and_meanwhile(
                 index, background(f"shop/late{number}", f"late {number}"), background("shop/b0", f"new {number}")
             )
             async with index.writing([background("shop/b1").name]) as version:
-                await version.store.delete(background("shop/b1").name)
+                await version.store.delete([background("shop/b1").name])
             assert await best(index, f"late {number}") == [f"late{number}"]
             number += 1
         await compacting
@@ -159,10 +171,42 @@ async def test_what_was_deleted_is_deleted_from_a_version_that_is_taken_up_again
             await write(index, background("shop/a", "a"), background("shop/b", "b"))
             await reembedding.reembed(index, other, WIDER, folder)
             async with index.writing([background("shop/a").name]) as version:
-                await version.store.delete(background("shop/a").name)
+                await version.store.delete([background("shop/a").name])
             await reembedding.reembed(index, embedder, SPACE, folder)
 
             assert await best(index, "a", limit=5) == ["b"]
+
+
+async def test_feedback_moves_along_and_teaches_by_the_new_vectors(folder: EdgeFolder, embedder: TextEmbedder) -> None:
+    with TextEmbedder(Wider(), 100) as other:
+        async with opened(folder, embedder) as index:
+            await write(index, *(background(f"shop/b{number}", f"caption {number}") for number in range(3)))
+            first, late = a_choice("b0", "b1", "b2"), a_choice("b0", "b1")
+            await give(index, first)
+            await compact(index, folder)
+            moving = asyncio.create_task(reembedding.reembed(index, other, WIDER, folder))
+            await give(index, late)
+            await moving
+
+            async with index.reading() as version:
+                found = await version.store.read([first.name, late.name])
+                expected = {each.name: await version.index_feedback(each) for each in (first, late)}
+            assert len(found) == 2
+            for each in found:
+                assert isinstance(each, IndexedFeedback)
+                assert each.direction.shape == (WIDER.layout.taught.stop,)
+                np.testing.assert_allclose(each.direction, expected[each.name].direction, atol=1e-3)
+                assert np.abs(each.direction).max() > 0.1
+
+
+def a_choice(chosen: str, *others: str) -> Feedback:
+    shown = Shown(unit((1.0, *[0.0] * (IMAGE_DIMENSION - 1))), IMAGE_MODEL, (*others, chosen))
+    return Feedback("shop", recommendation_id.encode(shown), (chosen,), (), NOW)
+
+
+async def give(index: Index[EdgeStore], feedback: Feedback) -> None:
+    async with index.writing([feedback.name]) as version:
+        await version.store.upsert([await version.index_feedback(feedback)])
 
 
 async def test_collections_of_a_server_change_places_behind_an_alias(tmp_path: Path, embedder: TextEmbedder) -> None:

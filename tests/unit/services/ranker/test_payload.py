@@ -1,12 +1,15 @@
 import json
 from datetime import UTC, timezone
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ranker.background import Background, BackgroundName, Filter, FreeSpace, PaletteColor
 from services.ranker.payload import from_payload, point_id, to_payload, wanted_tags
+from services.ranker.vector_store import IndexedBackground
 
+NO_VECTOR = np.zeros(0, dtype=np.float32)
 IDS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
 KEYS = st.from_regex(r"[a-z][a-z0-9_]{0,62}", fullmatch=True)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50)
@@ -34,7 +37,7 @@ BACKGROUNDS = st.builds(
 
 @given(BACKGROUNDS)
 def test_what_is_stored_comes_back(background: Background) -> None:
-    stored = json.loads(json.dumps(to_payload(background)))
+    stored = json.loads(json.dumps(to_payload(IndexedBackground(background, NO_VECTOR))))
 
     restored = from_payload(stored)
 
