@@ -1,4 +1,4 @@
-"""All calls of the ranker: store captions of backgrounds, read them back, rank them, export them, delete them."""
+"""All calls of the ranker: backgrounds are stored, read back, ranked, chosen, exported and deleted."""
 
 import grpc
 from addresses import RANKER
@@ -6,6 +6,8 @@ from addresses import RANKER
 from backdrop.ranker.v1 import ranker_pb2 as pb
 from backdrop.ranker.v1 import ranker_pb2_grpc
 
+# What the embedded captioner calls its image-text model.
+IMAGE_MODEL = "conse-efficientnet-lite2-minilm-l6-v2"
 LIBRARY = "libraries/ranker-example"
 CAPTIONS = {"oak": "An oak table in a bright kitchen.", "sand": "Rippled sand on a sunny beach."}
 
@@ -35,6 +37,7 @@ with grpc.insecure_channel(RANKER) as channel:
             filters=[pb.Filter(key="surface", any_of=["glass"], exclude=True)],
             limit=2,
             diversity=0.2,
+            product=pb.Product(embedding=pb.ImageTextEmbedding(values=[1.0] * 384, model=IMAGE_MODEL)),
         )
     )
     for hit in ranked.hits:
@@ -43,6 +46,15 @@ with grpc.insecure_channel(RANKER) as channel:
             print(f"  {pb.Signal.Name(part.signal)}: {part.similarity:.2f} at a weight of {part.weight:.2f}")
     for unused in ranked.unused:
         print(f"not used: {pb.Signal.Name(unused.signal)}. {unused.reason}")
+
+    stub.RecordFeedback(
+        pb.RecordFeedbackRequest(
+            parent=LIBRARY, recommendation_id=ranked.recommendation_id, chosen=[ranked.hits[0].background.name]
+        )
+    )
+    for feedback in stub.ListFeedback(pb.ListFeedbackRequest(parent=LIBRARY)).feedback:
+        print("chosen", list(feedback.chosen), "of", list(feedback.shown))
+    print("feedback forgotten:", stub.ResetFeedback(pb.ResetFeedbackRequest(parent=LIBRARY)).count)
 
     for exported in stub.ExportBackgrounds(pb.ExportBackgroundsRequest(parent=LIBRARY)):
         print("exported", exported.background.name)

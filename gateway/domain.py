@@ -241,6 +241,7 @@ class Signal(StrEnum):
     COLOR = "color"
     SPACE = "space"
     KEYWORDS = "keywords"
+    FEEDBACK = "feedback"
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,11 +298,30 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Hits, the best first, the model that compared, and the signals that took no part, each with the reason."""
+    """What the ranker found.
+
+    Attributes:
+        hits: the best first.
+        model: that compared.
+        unused: the signals that took no part, each with the reason.
+        recommendation_id: by which feedback is given; empty where none can be.
+    """
 
     hits: tuple[Hit, ...]
     model: str
     unused: tuple[tuple[Signal, str], ...] = ()
+    recommendation_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What was said of one recommendation: names of backgrounds that were chosen, rejected, and shown at all."""
+
+    recommendation_id: str
+    chosen: tuple[str, ...]
+    rejected: tuple[str, ...]
+    shown: tuple[str, ...] = ()
+    update_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,3 +343,4 @@ class Recommended:
     stages_s: dict[str, float] = field(default_factory=dict)
     language_model: str = ""
     embedding_model: str = ""
+    recommendation_id: str = ""

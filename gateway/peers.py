@@ -25,6 +25,7 @@ from gateway.domain import (
     Drafts,
     Embedding,
     Feature,
+    Feedback,
     Filter,
     FreeSpace,
     Hit,
@@ -227,11 +228,47 @@ class Ranker(Peer):
             tuple(_hit(hit) for hit in response.hits),
             response.model,
             tuple((_SIGNALS_BY_NUMBER[each.signal], each.reason) for each in response.unused),
+            response.recommendation_id,
         )
+
+    async def record_feedback(self, library: str, feedback: Feedback, timeout_s: float) -> Feedback | None:
+        """Takes down what was said; None when that was nothing, which takes back what was said before."""
+        request = ranker_pb2.RecordFeedbackRequest(
+            parent=library,
+            recommendation_id=feedback.recommendation_id,
+            chosen=feedback.chosen,
+            rejected=feedback.rejected,
+        )
+        response = await self._answer(self._stub.RecordFeedback(request, timeout=timeout_s, metadata=call_metadata()))
+        return _feedback(response.feedback) if response.HasField("feedback") else None
+
+    async def feedback_page(
+        self, library: str, page_size: int, page_token: str, timeout_s: float
+    ) -> tuple[Sequence[Feedback], str]:
+        """One page of what was said, and the token of the next page, empty after the last."""
+        request = ranker_pb2.ListFeedbackRequest(parent=library, page_size=page_size, page_token=page_token)
+        response = await self._answer(self._stub.ListFeedback(request, timeout=timeout_s, metadata=call_metadata()))
+        return [_feedback(each) for each in response.feedback], response.next_page_token
+
+    async def reset_feedback(self, library: str, timeout_s: float) -> int:
+        """Forgets all feedback of a library; tells on how many recommendations there was some."""
+        request = ranker_pb2.ResetFeedbackRequest(parent=library)
+        response = await self._answer(self._stub.ResetFeedback(request, timeout=timeout_s, metadata=call_metadata()))
+        return response.count
 
 
 _SIGNALS = {each: ranker_pb2.Signal.Value(f"SIGNAL_{each.name}") for each in Signal}
 _SIGNALS_BY_NUMBER = {number: signal for signal, number in _SIGNALS.items()}
+
+
+def _feedback(message: ranker_pb2.Feedback) -> Feedback:
+    return Feedback(
+        recommendation_id=message.recommendation_id,
+        chosen=tuple(message.chosen),
+        rejected=tuple(message.rejected),
+        shown=tuple(message.shown),
+        update_time=message.update_time.ToDatetime(),
+    )
 
 
 def _filter(condition: Condition) -> ranker_pb2.Filter:

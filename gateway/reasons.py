@@ -6,6 +6,8 @@ from gateway.domain import Feature, Hit, Signal
 
 CLOSE, FAIR = 0.6, 0.4
 """Cosines of sentence embeddings from which a match is called close, or fair."""
+LEARNED = 0.1
+"""Similarity by feedback from which it is worth a word."""
 CALM = 0.8
 """Free space, 0 to 1, from which a place is called calm."""
 
@@ -20,6 +22,7 @@ def explain(product: Sequence[Feature], hit: Hit) -> str:
         _picture(hit),
         _mood(product, hit.background.features),
         _colors(product, hit.background.features),
+        "liked for similar products before" if similarity.get(Signal.FEEDBACK, 0.0) >= LEARNED else "",
         "calm where the product will stand" if similarity.get(Signal.SPACE, 0.0) >= CALM else "",
     ]
     return "; ".join([f"{strength} match for “{wanted}”", *filter(None, facts)]) + "."

@@ -67,6 +67,7 @@ class Recommender:
             stages_s=stopwatch.stages_s,
             language_model=captioned.model,
             embedding_model=ranking.model,
+            recommendation_id=ranking.recommendation_id,
         )
 
     async def _embed(

@@ -107,6 +107,25 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         await self._assets.discard(found.name, found.sha256)
         return pb.DeleteBackgroundResponse()
 
+    async def RecordFeedback(self, request: pb.RecordFeedbackRequest, context: Context) -> pb.RecordFeedbackResponse:
+        """Takes down which backgrounds of a recommendation were chosen, and which rejected."""
+        given = domain.Feedback(request.recommendation_id, tuple(request.chosen), tuple(request.rejected))
+        recorded = await self._ranker.record_feedback(request.parent, given, self._timeout_s(context))
+        return pb.RecordFeedbackResponse(feedback=_feedback(recorded) if recorded else None)
+
+    async def ListFeedback(self, request: pb.ListFeedbackRequest, context: Context) -> pb.ListFeedbackResponse:
+        """Reads one page of what was recorded for a library."""
+        page, next_page_token = await self._ranker.feedback_page(
+            request.parent, request.page_size, request.page_token, self._timeout_s(context)
+        )
+        return pb.ListFeedbackResponse(feedback=[_feedback(each) for each in page], next_page_token=next_page_token)
+
+    async def ResetFeedback(self, request: pb.ResetFeedbackRequest, context: Context) -> pb.ResetFeedbackResponse:
+        """Forgets all feedback of a library."""
+        return pb.ResetFeedbackResponse(
+            count=await self._ranker.reset_feedback(request.parent, self._timeout_s(context))
+        )
+
     async def _import_one(self, request: pb.ImportBackgroundsRequest, *_: pb.ImportBackgroundsRequest) -> Outcome:
         try:
             validation.check(request)
@@ -175,6 +194,7 @@ def _recommended(recommended: domain.Recommended) -> pb.RecommendResponse:
             sentence_embedding=recommended.embedding_model,
         ),
         foreground=_box(reading.foreground),
+        recommendation_id=recommended.recommendation_id,
     )
 
 
@@ -209,6 +229,18 @@ def _recommendation(recommendation: domain.Recommendation) -> pb.Recommendation:
         ],
         duplicates=hit.duplicates,
     )
+
+
+def _feedback(feedback: domain.Feedback) -> pb.Feedback:
+    message = pb.Feedback(
+        recommendation_id=feedback.recommendation_id,
+        chosen=feedback.chosen,
+        rejected=feedback.rejected,
+        shown=feedback.shown,
+    )
+    if feedback.update_time:
+        message.update_time.FromDatetime(feedback.update_time)
+    return message
 
 
 def _stage(stage: str, seconds: float) -> pb.StageTiming:

@@ -7,8 +7,16 @@ import typer
 from google.protobuf import json_format
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
-from gateway.cli import contact_sheet, exporting, importing, stack, tables
-from gateway.cli.client import all_backgrounds, connect, explained_errors, parse_filter, parse_weight, read_image
+from gateway.cli import contact_sheet, exporting, giving_feedback, importing, stack, tables
+from gateway.cli.client import (
+    all_backgrounds,
+    all_feedback,
+    connect,
+    explained_errors,
+    parse_filter,
+    parse_weight,
+    read_image,
+)
 from gateway.cli.console import fail, out
 
 app = typer.Typer(
@@ -21,6 +29,8 @@ app = typer.Typer(
 )
 backgrounds = typer.Typer(help="Look at the backgrounds of a library, or delete one.", no_args_is_help=True)
 app.add_typer(backgrounds, name="backgrounds")
+feedback = typer.Typer(help="Say what was chosen or rejected: the library learns.", no_args_is_help=True)
+app.add_typer(feedback, name="feedback")
 
 Target = Annotated[
     str, typer.Option(envvar="BACKDROP_TARGET", help="Where the gateway listens, HOST:PORT.", show_default=True)
@@ -107,9 +117,9 @@ def export(
 ) -> None:
     """Write a library to one file: a backup, or the way to another installation.
 
-    It holds the pictures, your titles, keywords, attributes and licences' ends, and what was read and written at
-    import, so that `backdrop import FILE` needs no captions written again. Unzipped, it is a folder of pictures with a
-    manifest. The file appears when it is whole; Ctrl-C leaves nothing behind.
+    It holds the pictures, your titles, keywords, attributes and licences' ends, what was read and written at import,
+    and the feedback, so that `backdrop import FILE` needs no captions written again. Unzipped, it is a folder of
+    pictures with a manifest. The file appears when it is whole; Ctrl-C leaves nothing behind.
     """
     with explained_errors(target), connect(target) as stub:
         exporting.run(stub, file, library, force=force)
@@ -134,7 +144,7 @@ def recommend(
         list[str] | None,
         typer.Option(
             help="How much a signal counts, such as color=0.2 or keywords=0: text, image, photo, color, space,"
-            " keywords. Repeatable."
+            " keywords, feedback. Repeatable."
         ),
     ] = None,
     language: Annotated[str, typer.Option(help="Language to show captions and scenes in, such as en or de.")] = "",
@@ -145,7 +155,10 @@ def recommend(
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 30,
     target: Target = DEFAULT_TARGET,
 ) -> None:
-    """Recommend backgrounds for a product photo, each with its reason."""
+    """Recommend backgrounds for a product photo, each with its reason.
+
+    Keep the answer with --json > answer.json, and tell it later which one was chosen: backdrop feedback record.
+    """
     with explained_errors(target), connect(target) as stub:
         image = read_image(photo)
         request = pb.RecommendRequest(
@@ -244,6 +257,57 @@ def delete(
         for each in background:
             stub.DeleteBackground(pb.DeleteBackgroundRequest(name=f"libraries/{library}/backgrounds/{each}"))
             out(f"Deleted {each}")
+
+
+@feedback.command()
+def record(
+    answer: Annotated[
+        Path,
+        typer.Argument(
+            help="What `backdrop recommend --json` printed; - reads it from the pipe.",
+            exists=True,
+            dir_okay=False,
+            allow_dash=True,
+        ),
+    ],
+    chosen: Annotated[list[str] | None, typer.Option(help="Id of a background that was chosen. Repeatable.")] = None,
+    rejected: Annotated[
+        list[str] | None, typer.Option(help="Id of a background that was rejected. Repeatable.")
+    ] = None,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Say which of the recommended backgrounds were chosen, and which rejected.
+
+    Similar products are ranked by it from then on, in this library only. Saying it again for the same answer replaces
+    what was said; with neither --chosen nor --rejected it is taken back.
+    """
+    with explained_errors(target), connect(target) as stub:
+        giving_feedback.record(stub, answer, chosen or [], rejected or [])
+
+
+@feedback.command(name="list")
+def list_feedback(
+    library: Library = DEFAULT_LIBRARY,
+    json: Annotated[bool, typer.Option("--json", help="Print one canonical proto JSON object a line.")] = False,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """List what was said of a library's recommendations."""
+    with explained_errors(target), connect(target) as stub:
+        tables.print_feedback(all_feedback(stub, library), json=json)
+
+
+@feedback.command()
+def reset(
+    library: Library = DEFAULT_LIBRARY,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Forget all that was said of a library's recommendations. `backdrop export` writes it down before."""
+    if not yes:
+        typer.confirm(f"Forget all feedback of library {library}?", abort=True)
+    with explained_errors(target), connect(target) as stub:
+        count = stub.ResetFeedback(pb.ResetFeedbackRequest(parent=f"libraries/{library}")).count
+        out(f"Forgot the feedback on {count} recommendations")
 
 
 def main() -> None:

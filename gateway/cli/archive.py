@@ -3,6 +3,7 @@
     manifest.jsonl      a line for each background: id, file, title, keywords, attributes, expire_time
     pictures/ID.jpg     as it was imported
     records/ID.json     what was read from the picture and written about it; see `record` in the contract
+    feedback.jsonl      a line for each recommendation that was judged: recommendation_id, ids of chosen and rejected
 
 Unzipped, it is a folder that `backdrop import` reads like any other.
 """
@@ -26,6 +27,7 @@ from gateway.cli.manifest import json_rows, metadata
 from gateway.cli.source import Source
 
 MANIFEST = "manifest.jsonl"
+FEEDBACK = "feedback.jsonl"
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 MAX_RECORD_BYTES = 256 * 1024
 """The contract's limit, checked before a record is unpacked."""
@@ -58,22 +60,35 @@ class ArchiveWriter:
         self.count = 0
         self.picture_bytes = 0
         self._archive = archive
+        self.feedback_count = 0
         self._lines: list[str] = []
+        self._feedback: list[str] = []
 
     def add(self, exported: pb.ExportBackgroundsResponse) -> None:
         """Writes a background."""
         self.count += 1
         self.picture_bytes += len(exported.image)
         background = exported.background
-        background_id = background.name.rsplit("/", 1)[1]
+        background_id = _id(background.name)
         ending = background.content_type.removeprefix("image/").replace("jpeg", "jpg")
         file = f"pictures/{background_id}.{ending}"
         self._archive.writestr(file, exported.image)
         self._archive.writestr(_record_of(background_id), exported.record, zipfile.ZIP_DEFLATED)
         self._lines.append(json.dumps(_row(background_id, file, background), ensure_ascii=False))
 
+    def add_feedback(self, feedback: pb.Feedback) -> None:
+        """Adds what was said of a recommendation."""
+        self.feedback_count += 1
+        row = {
+            "recommendation_id": feedback.recommendation_id,
+            "chosen": [_id(name) for name in feedback.chosen],
+            "rejected": [_id(name) for name in feedback.rejected],
+        }
+        self._feedback.append(json.dumps(row))
+
     def write_manifest(self) -> None:
-        """Writes the manifest of all that was added."""
+        """Writes the manifest of all that was added, and the feedback."""
+        self._archive.writestr(FEEDBACK, "".join(f"{line}\n" for line in self._feedback), zipfile.ZIP_DEFLATED)
         self._archive.writestr(MANIFEST, "".join(f"{line}\n" for line in self._lines), zipfile.ZIP_DEFLATED)
 
 
@@ -103,7 +118,7 @@ class Archive:
     def sources(self, *, with_records: bool) -> dict[str, Source]:
         """The pictures by id, as the manifest has them; ends the command with what is wrong, and where."""
         found: dict[str, Source] = {}
-        for where, row in json_rows(self._manifest(), f"{self._path}: {MANIFEST}"):
+        for where, row in json_rows(self._lines_of(MANIFEST), f"{self._path}: {MANIFEST}"):
             background_id = str(row.get("id"))
             if not re.fullmatch("[a-z0-9][a-z0-9-]{0,62}", background_id):
                 fail(f"{where}: the id {background_id!r} must be of 1 to 63 of a-z, 0-9 and -.")
@@ -114,14 +129,34 @@ class Archive:
             found[background_id] = Source(metadata(row, where), image, record)
         return found
 
-    def _manifest(self) -> str:
+    def feedback(self, parent: str) -> list[pb.RecordFeedbackRequest]:
+        """What was said of recommendations, to be said of those of `parent`; ends the command with what is wrong."""
+        if FEEDBACK not in self._file.namelist():
+            return []
+        requests = []
+        for where, row in json_rows(
+            self._lines_of(FEEDBACK), f"{self._path}: {FEEDBACK}", required="recommendation_id"
+        ):
+            try:
+                request = pb.RecordFeedbackRequest(parent=parent, recommendation_id=row["recommendation_id"])
+                for given, names in (
+                    (row.get("chosen", ()), request.chosen),
+                    (row.get("rejected", ()), request.rejected),
+                ):
+                    names.extend(f"{parent}/backgrounds/{each}" for each in given)
+            except (TypeError, ValueError) as error:
+                fail(f"{where} is no feedback: {error}.")
+            requests.append(request)
+        return requests
+
+    def _lines_of(self, member: str) -> str:
         hint = "Only files that backdrop export wrote are imported; unzip others, and import the folder."
         try:
-            return self._read(MANIFEST, MAX_MANIFEST_BYTES).decode()
+            return self._read(member, MAX_MANIFEST_BYTES).decode()
         except UnreadableImage as error:
             fail(str(error), hint)
         except UnicodeDecodeError:
-            fail(f"{MANIFEST} in {self._path} is not UTF-8.", hint)
+            fail(f"{member} in {self._path} is not UTF-8.", hint)
 
     def _read(self, member: str, limit_bytes: int) -> bytes:
         """A member's bytes, of which no more are unpacked than its header says; raises `UnreadableImage`."""
@@ -141,6 +176,10 @@ class Archive:
         # Encrypted members are RuntimeErrors.
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError) as error:
             raise UnreadableImage(f"{member} in {self._path} is damaged: {error}.") from error
+
+
+def _id(name: str) -> str:
+    return name.rsplit("/", 1)[1]
 
 
 def _record_of(background_id: str) -> str:

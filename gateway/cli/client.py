@@ -83,6 +83,17 @@ def all_backgrounds(stub: gateway_pb2_grpc.GatewayServiceStub, library: str) -> 
         request.page_token = page.next_page_token
 
 
+def all_feedback(stub: gateway_pb2_grpc.GatewayServiceStub, library: str) -> Iterator[pb.Feedback]:
+    """All that was said of a library's recommendations, page by page."""
+    request = pb.ListFeedbackRequest(parent=f"libraries/{library}")
+    while True:
+        page = stub.ListFeedback(request)
+        yield from page.feedback
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
 def parse_filter(text: str) -> pb.Filter:
     """`KEY=VALUE`, `KEY!=VALUE`, `KEY>=NUMBER`, `KEY<=NUMBER` or `KEY=NUMBER..NUMBER` as a filter.
 

@@ -25,6 +25,7 @@ SIGNALS = {
     pb.SIGNAL_COLOR: ("colours", "#72b7b2"),
     pb.SIGNAL_SPACE: ("calm place", "#54a24b"),
     pb.SIGNAL_KEYWORDS: ("keywords", "#b279a2"),
+    pb.SIGNAL_FEEDBACK: ("liked before", "#9d755d"),
 }
 """What a merchant would call each signal, and its colour."""
 

@@ -11,6 +11,7 @@ from backdrop.gateway.v1 import gateway_pb2 as pb
 from backdrop.gateway.v1 import gateway_pb2_grpc
 from chassis.errors import reason_of
 from gateway.cli.archive import ArchiveWriter, new_archive
+from gateway.cli.client import all_feedback
 from gateway.cli.console import fail, out, stderr
 
 
@@ -22,7 +23,12 @@ def run(stub: gateway_pb2_grpc.GatewayServiceStub, path: Path, library: str, *, 
         fail(f"There is no folder {path.parent}.")
     with new_archive(path) as archive:
         failures = _receive(stub, library, archive)
-    out(f"Wrote {archive.count} backgrounds to {path}, {path.stat().st_size / 2**20:.1f} MiB.")
+        for each in all_feedback(stub, library):
+            archive.add_feedback(each)
+    size_mib = path.stat().st_size / 2**20
+    out(f"Wrote {archive.count} backgrounds to {path}, {size_mib:.1f} MiB.")
+    if archive.feedback_count:
+        out(f"It holds the feedback on {archive.feedback_count} recommendations as well.")
     out(f"Import them, here or elsewhere, with: backdrop import {path} --library NAME")
     for background_id, message in sorted(failures.items()):
         stderr.print(f"[red]failed[/] {background_id}: ", end="")

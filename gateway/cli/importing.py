@@ -15,6 +15,7 @@ from slugify import slugify
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from backdrop.gateway.v1 import gateway_pb2_grpc
 from chassis.errors import reason_of
+from gateway.cli import giving_feedback
 from gateway.cli.archive import open_archive
 from gateway.cli.client import UnreadableImage, read_image
 from gateway.cli.console import fail, out, stderr
@@ -43,7 +44,8 @@ def import_folder(
         background_id: Source(metadata.get(path.name, Metadata()), partial(read_image, path))
         for background_id, path in pictures.items()
     }
-    _send(stub, Upload(library, sources, force=force), mend_with="--force")
+    if not _send(stub, Upload(library, sources, force=force), mend_with="--force"):
+        raise typer.Exit(1)
 
 
 def import_file(
@@ -54,12 +56,17 @@ def import_file(
         sources = archive.sources(with_records=not recaption)
         if not sources:
             fail(f"{path} holds no backgrounds.")
-        _send(stub, Upload(library, sources, force=force), mend_with="--recaption --force")
+        feedback = archive.feedback(f"libraries/{library}")
+        complete = _send(stub, Upload(library, sources, force=force), mend_with="--recaption --force")
+        giving_feedback.record_all(stub, feedback)
+    if not complete:
+        raise typer.Exit(1)
 
 
-def _send(stub: gateway_pb2_grpc.GatewayServiceStub, upload: "Upload", mend_with: str) -> None:
+def _send(stub: gateway_pb2_grpc.GatewayServiceStub, upload: "Upload", mend_with: str) -> bool:
+    """Imports, and tells how it went; says whether nothing failed."""
     outcomes = _stream(stub, upload)
-    _report(outcomes, upload, mend_with)
+    return _report(outcomes, upload, mend_with)
 
 
 class Upload:
@@ -137,7 +144,7 @@ def _stream(stub: gateway_pb2_grpc.GatewayServiceStub, upload: Upload) -> list[p
     return outcomes
 
 
-def _report(outcomes: list[pb.ImportBackgroundsResponse], upload: Upload, mend_with: str) -> None:
+def _report(outcomes: list[pb.ImportBackgroundsResponse], upload: Upload, mend_with: str) -> bool:
     failures = {
         outcome.name.rsplit("/", 1)[1]: f"{outcome.error.message} ({reason_of(outcome.error)})"
         for outcome in outcomes
@@ -155,8 +162,7 @@ def _report(outcomes: list[pb.ImportBackgroundsResponse], upload: Upload, mend_w
     for background_id, message in sorted(failures.items()):
         stderr.print(f"[red]failed[/] {background_id}: ", end="")
         stderr.print(message, markup=False, soft_wrap=True)
-    if failures:
-        raise typer.Exit(1)
+    return not failures
 
 
 _COUNTED = {"new": pb.OUTCOME_CREATED, "updated": pb.OUTCOME_UPDATED, "unchanged": pb.OUTCOME_UNCHANGED}

@@ -15,6 +15,10 @@ from typing import Any
 
 from gateway.cli.console import fail
 
+EXAMPLES = {
+    "file": '{"file": "a.jpg", "title": "...", "keywords": ["..."]}',
+    "recommendation_id": '{"recommendation_id": "...", "chosen": ["oak-table"], "rejected": []}',
+}
 COLUMNS = ("file", "title", "keywords", "expire_time")
 
 
@@ -91,8 +95,14 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield where, known | {"attributes": {key: value for key, value in row.items() if key not in COLUMNS}}
 
 
-def json_rows(text: str, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of JSON lines, each with where it stands in `source`; ends the command with what is wrong."""
+def json_rows(text: str, source: str, required: str = "file") -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of JSON lines, each with where it stands in `source`; ends the command with what is wrong.
+
+    Args:
+        text: the lines.
+        source: where they come from, in words.
+        required: the key that each row must have.
+    """
     # A title may hold other line ends, which splitlines would split it at.
     for number, line in enumerate(text.split("\n"), start=1):
         where = f"{source}, line {number}"
@@ -102,9 +112,6 @@ def json_rows(text: str, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             fail(f"{where} is not JSON: {getattr(error, 'msg', error)}.")
-        if not isinstance(row, dict) or "file" not in row:
-            fail(
-                f"{where} names no file.",
-                'A line looks like {"file": "a.jpg", "title": "...", "keywords": ["..."]}',
-            )
+        if not isinstance(row, dict) or required not in row:
+            fail(f"{where} names no {required}.", f"A line looks like {EXAMPLES[required]}")
         yield where, row

@@ -35,6 +35,18 @@ def print_backgrounds(backgrounds: Iterable[pb.Background], *, json: bool) -> No
     stdout.print(table)
 
 
+def print_feedback(feedback: Iterable[pb.Feedback], *, json: bool) -> None:
+    """A row for each recommendation, or a line of JSON."""
+    if json:
+        for each in feedback:
+            print(json_format.MessageToJson(each, indent=None))
+        return
+    table = Table("said", "chosen", "rejected", "of", box=None, pad_edge=False)
+    for each in feedback:
+        table.add_row(each.update_time.ToJsonString(), *map(_ids, (each.chosen, each.rejected, each.shown)))
+    stdout.print(table)
+
+
 def print_background(background: pb.Background) -> None:
     """All that is known of one background."""
     table = _facts()
@@ -55,6 +67,10 @@ def print_background(background: pb.Background) -> None:
     for each in background.degraded:
         table.add_row("degraded", Text(f"{each.stage}: {each.message} ({each.reason})", style="yellow"))
     stdout.print(table)
+
+
+def _ids(names: Iterable[str]) -> Text:
+    return Text(", ".join(name.rsplit("/", 1)[1] for name in names))
 
 
 def _facts() -> Table:

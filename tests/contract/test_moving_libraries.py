@@ -9,6 +9,7 @@ from typing import Any
 
 import click.testing
 import pytest
+from google.protobuf import json_format
 from typer.testing import CliRunner
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
@@ -143,6 +144,57 @@ async def test_a_library_is_searched_alike_in_another_installation(here: Install
             assert [each.reason for each in before] == [each.reason for each in after]
         request = pb.GetBackgroundImageRequest(name="libraries/moved/backgrounds/oak")
         assert (await there.stub.GetBackgroundImage(request)).image == b"picture of an oak table"
+
+
+async def _choose(here: Installation, folder: Path, *arguments: str) -> click.testing.Result:
+    """Recommends from `shop` for a photo, and says of the saved answer what the arguments say."""
+    answer = folder / "answer.json"
+    request = pb.RecommendRequest(parent="libraries/shop", image=b"photo", limit=10)
+    answer.write_text(json_format.MessageToJson(await here.stub.Recommend(request)))
+    return await here.cli("feedback", "record", answer, *arguments)
+
+
+async def test_feedback_is_given_listed_and_reset_by_the_command_line(here: Installation, tmp_path: Path) -> None:
+    last = (await here.search("shop"))[-1].background.name
+
+    for _ in range(4):
+        said = await _choose(here, tmp_path, "--chosen", last)
+        assert said.exit_code == 0, said.output
+    await _choose(here, tmp_path, "--chosen", last, "--rejected", "oak" if last != "oak" else "sand")
+    again = await here.cli("feedback", "record", tmp_path / "answer.json")
+
+    liked = [each for each in await here.search("shop") if "liked for similar products before" in each.reason]
+    assert [each.background.name for each in liked] == [last]
+    assert "Nothing is recorded of this answer now." in again.output
+    listed = await here.cli("feedback", "list", "--library", "shop")
+    assert sum(line.startswith("20") and f" {last} " in line for line in listed.output.splitlines()) >= 4
+    refused = await _choose(here, tmp_path, "--chosen", "not-there")
+    assert refused.exit_code == 1
+    assert "chosen[0]: not-there was not shown in this recommendation" in refused.output
+    reset = await here.cli("feedback", "reset", "--library", "shop", "--yes")
+    assert "Forgot the feedback on 4 recommendations" in reset.output
+    assert not any("liked" in each.reason for each in await here.search("shop"))
+
+
+async def test_feedback_goes_along_with_a_library(here: Installation, tmp_path: Path) -> None:
+    file = tmp_path / "shop.zip"
+    last = (await here.search("shop"))[-1].background.name
+    for _ in range(3):
+        await _choose(here, tmp_path, "--chosen", last)
+    assert "feedback on 3 recommendations" in (await here.cli("export", file, "--library", "shop")).output
+
+    async with installation(tmp_path / "there") as there, installation(tmp_path / "else", "another-eye") as other:
+        done = await there.cli("import", file, "--library", "moved")
+        assert "Recorded the feedback on 3 recommendations." in done.output
+        before, after = await here.search("shop"), await there.search("moved")
+        assert [each.background.name for each in before] == [each.background.name for each in after]
+        assert [each.score for each in before] == pytest.approx([each.score for each in after], abs=1e-3)
+        assert [each.background.name for each in after if "liked" in each.reason] == [last]
+        other.peers.captioner.model = "another-eye"
+        refused = await other.cli("import", file, "--library", "moved", "--recaption")
+        assert refused.exit_code == 0
+        assert "not used 3, the first since" in refused.output
+        assert "another-eye" in refused.output
 
 
 async def test_another_image_text_model_is_told_and_recaption_mends_it(here: Installation, tmp_path: Path) -> None:

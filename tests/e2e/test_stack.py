@@ -253,6 +253,26 @@ def test_every_server_reflects_and_is_healthy(running: Running) -> None:
         assert f"backdrop.{service}" in names
 
 
+def test_what_is_chosen_for_a_product_rises_in_its_library_alone(
+    running: Running, shop: str, pictures: Path, tmp_path: Path
+) -> None:
+    imported = running.backdrop("import", str(pictures), "--library", "shoppers")
+    before = running.recommend_json("shoppers")["recommendations"]
+    last = before[-1]["background"]["name"].rsplit("/", 1)[1]
+    answer = tmp_path / "answer.json"
+    for _ in range(3):
+        answer.write_text(json.dumps(running.recommend_json("shoppers")))
+        said = running.backdrop("feedback", "record", str(answer), "--chosen", last)
+        assert said.returncode == 0, said.stderr
+    after = running.recommend_json("shoppers")["recommendations"]
+
+    assert imported.returncode == 0, imported.stderr
+    place = [each["background"]["name"].rsplit("/", 1)[1] for each in after].index(last)
+    assert place < len(before) - 1
+    assert "liked for similar products before" in after[place]["reason"]
+    assert not any("liked" in each["reason"] for each in running.recommend_json(shop)["recommendations"])
+
+
 def test_every_example_runs(running: Running) -> None:
     first = ["import_backgrounds.py", "recommend.py", "list_backgrounds.py", "get_background.py"]
     others = {path.name for path in EXAMPLES.glob("*.py")} - {"addresses.py", *first}
