@@ -1,4 +1,4 @@
-"""The embedded store at several sizes: `python -m benchmarks.ranker --sizes 10000 100000`."""
+"""The embedded store at several sizes, and the whole answer: `python -m benchmarks.ranker --sizes 10000 100000`."""
 
 import argparse
 import asyncio
@@ -9,11 +9,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from benchmarks.ranker import store, synthetic
+from benchmarks.ranker import answer, store, synthetic
+from benchmarks.ranker.answer import Answers
 from benchmarks.ranker.store import Figures
 from gateway.cli.console import stderr, stdout
 
 QUERIES = 500
+ANSWERED = 10_000
+"""Backgrounds that whole answers are measured with."""
 
 
 def main() -> None:
@@ -27,6 +30,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             measured.append(asyncio.run(store.measure(library, Path(folder) / "store", arguments.searches)))
         stdout.print(_table(measured[-1]))
+    with tempfile.TemporaryDirectory() as folder:
+        library = synthetic.make(ANSWERED, QUERIES)
+        answers = asyncio.run(answer.measure(library, Path(folder) / "store", arguments.searches // 5))
+    stdout.print(_answers(answers))
     (arguments.out / "ranker.json").write_text(json.dumps([each.to_json() for each in measured], indent=1))
     if len(measured) > 1:
         _plot(measured, arguments.out / "ranker.png")
@@ -63,6 +70,14 @@ def _table(figures: Figures) -> Table:
         )
     for name, value in rows.items():
         table.add_row(name, value)
+    return table
+
+
+def _answers(answers: Answers) -> Table:
+    heading = f"whole answers over gRPC, {answer.TEXTS} texts, {ANSWERED:,} backgrounds"
+    table = Table(heading, "p50", "p99", box=None)
+    for kind, (p50, p99) in answers.times_ms.items():
+        table.add_row(kind, f"{p50:.1f} ms", f"{p99:.1f} ms")
     return table
 
 
