@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,18 +47,9 @@ class Layout:
     image: int
 
     @property
-    def blocks(self) -> dict[Signal, slice]:
+    def blocks(self) -> Mapping[Signal, slice]:
         """The part of the vector that each signal compares; scenes and photo are compared with the same picture."""
-        starts = list(itertools.accumulate(self._sizes, initial=0))
-        text, image, color, space = itertools.starmap(slice, itertools.pairwise(starts))
-        return {
-            Signal.TEXT: text,
-            Signal.IMAGE: image,
-            Signal.PHOTO: image,
-            Signal.COLOR: color,
-            Signal.SPACE: space,
-            Signal.FEEDBACK: self.taught,
-        }
+        return _blocks(self)
 
     @property
     def taught(self) -> slice:
@@ -65,13 +57,14 @@ class Layout:
         return slice(0, self.text + self.image)
 
     @property
-    def _sizes(self) -> tuple[int, ...]:
+    def sizes(self) -> tuple[int, ...]:
+        """Of the parts, in their order."""
         return self.text, self.image, color_harmony.COLORS, placement.CELLS
 
     @property
     def dimension(self) -> int:
         """The length of a vector."""
-        return sum(self._sizes)
+        return sum(self.sizes)
 
     def vector(self, parts: Mapping[Signal, Vectors]) -> Vectors:
         """The parts side by side, (dimension,); zeros where there is none. Parts of the same place are added up."""
@@ -98,6 +91,20 @@ class Layout:
         """
         blocks = self.blocks
         return {signal: vectors[:, blocks[signal]] @ direction for signal, direction in directions.items()}
+
+
+@cache
+def _blocks(layout: Layout) -> Mapping[Signal, slice]:
+    starts = list(itertools.accumulate(layout.sizes, initial=0))
+    text, image, color, space = itertools.starmap(slice, itertools.pairwise(starts))
+    return {
+        Signal.TEXT: text,
+        Signal.IMAGE: image,
+        Signal.PHOTO: image,
+        Signal.COLOR: color,
+        Signal.SPACE: space,
+        Signal.FEEDBACK: layout.taught,
+    }
 
 
 def background_parts(background: Background, captions: Vectors) -> dict[Signal, Vectors]:
