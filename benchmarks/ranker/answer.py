@@ -1,7 +1,6 @@
 """The ranker's whole answer, by its own server: the model embeds the texts of each request, and the store is asked."""
 
 import asyncio
-import itertools
 import os
 import socket
 import subprocess
@@ -111,9 +110,8 @@ async def _ranker(folder: Path) -> AsyncIterator["ranker_pb2_grpc.RankerServiceA
 
 
 async def _wait_until_serving(process: subprocess.Popen[bytes], target: str) -> None:
-    for _ in itertools.count():
-        if await asyncio.to_thread(is_serving, target):
-            return
-        if process.poll() is not None:
-            raise RuntimeError(f"the ranker ended with exit status {process.returncode}")
-        await asyncio.sleep(0.2)
+    async with asyncio.timeout(START_S):
+        while not await asyncio.to_thread(is_serving, target):
+            if process.poll() is not None:
+                raise RuntimeError(f"the ranker ended with exit status {process.returncode}")
+            await asyncio.sleep(0.2)

@@ -13,6 +13,8 @@ from backdrop.gateway.v1 import gateway_pb2_grpc
 from chassis.errors import status_of
 from gateway.cli.console import fail, out, stderr
 
+_REFUSALS = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
+
 
 def record(
     stub: gateway_pb2_grpc.GatewayServiceStub, answer: Path, chosen: Sequence[str], rejected: Sequence[str]
@@ -58,6 +60,3 @@ def record_all(stub: gateway_pb2_grpc.GatewayServiceStub, requests: Sequence[pb.
     if refused:
         stderr.print(f"[yellow]not used[/] {len(refused)}, the first since: ", end="")
         stderr.print(refused[0], markup=False, soft_wrap=True)
-
-
-_REFUSALS = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)

@@ -201,7 +201,7 @@ class Catalog:
             weights = {**self._weights, **request.weights}
             vectors, lesson = await asyncio.gather(
                 version.embedder.embed([each.text for each in request.texts]),
-                _lesson(version, request) if weights.get(Signal.FEEDBACK) else _nothing(),
+                _lesson(version, request, weights),
             )
             query = plan(request.texts, vectors, request.product, weights, version.space.image_model, lesson)
             if not query.weights:
@@ -317,25 +317,29 @@ async def _search(version: Version[Any], request: Request, query: Query, limit: 
     return found if request.diversity else sorted(found, key=lambda each: (-each.score, str(each.background.name)))
 
 
-async def _lesson(version: Version[Any], request: Request) -> Lesson | None:
-    """What feedback on similar products of the library teaches."""
-    photo = request.product.photo
-    if photo is None or photo.model != version.space.image_model:
+async def _lesson(version: Version[Any], request: Request, weights: Mapping[Signal, float]) -> Lesson | None:
+    """What feedback on similar products of the library teaches; None where it does not count."""
+    product = _product(version, request)
+    if product is None or not weights.get(Signal.FEEDBACK):
         return None
-    product = version.space.layout.vector({Signal.PHOTO: unit(photo.values)})
-    return learn(await version.store.similar_feedback(request.library, product, MOST))
+    vector = version.space.layout.vector({Signal.PHOTO: product})
+    return learn(await version.store.similar_feedback(request.library, vector, MOST))
 
 
-async def _nothing() -> None:
-    return None
+def _product(version: Version[Any], request: Request) -> Vectors | None:
+    """The photo's unit vector, by which products are found similar; None where they cannot be compared."""
+    photo = request.product.photo
+    if photo is None or photo.model != version.space.image_model or not any(photo.values):
+        return None
+    return unit(photo.values)
 
 
 def _recommendation_id(version: Version[Any], request: Request, hits: Sequence[Hit]) -> str:
-    photo = request.product.photo
-    if not hits or photo is None or photo.model != version.space.image_model or not any(photo.values):
+    product = _product(version, request)
+    if not hits or product is None:
         return ""
     backgrounds = tuple(hit.background.name.background for hit in hits)
-    return recommendation_id.encode(Shown(unit(photo.values), photo.model, backgrounds))
+    return recommendation_id.encode(Shown(product, version.space.image_model, backgrounds))
 
 
 async def _require(store: VectorStore, library: str) -> None:

@@ -264,8 +264,7 @@ def _best(search: Search, conditions: edge.Filter, limit: int, with_vector: bool
     nearest = edge.Query.Nearest(search.vector.tolist(), using=payload.DENSE_NAME)
     vectors: list[str] | bool = [payload.DENSE_NAME] if with_vector else False
     words = keywords.query_vector(search.words) if search.words_weight else None
-    by_words = words is not None and bool(words.indices)
-    if not by_words and not search.nudges:
+    if words is None and not search.nudges:
         return edge.QueryRequest(
             limit=limit,
             query=nearest,
@@ -277,13 +276,15 @@ def _best(search: Search, conditions: edge.Filter, limit: int, with_vector: bool
     pool = max(POOL_SIZE, limit)
     dense = [edge.Prefetch(pool, nearest, filter=conditions, params=NEAREST)]
     sparse = []
-    if by_words and words is not None:
+    if words is not None:
         query = edge.Query.Nearest(edge.SparseVector(words.indices, words.values), using=payload.SPARSE_NAME)
         sparse = [edge.Prefetch(pool, query, filter=conditions)]
         # Those that the words alone nominate get their score by the other signals as well.
         dense.append(edge.Prefetch(pool, nearest, prefetches=sparse, params=EXACT))
     if search.nudges:
-        nudged = edge.Filter(must=[edge.HasIdCondition(payload.nudged_points(search)), conditions])
+        nudged = edge.Filter(
+            must=[edge.HasIdCondition(set().union(*payload.points_by_nudge(search).values())), conditions]
+        )
         dense.append(edge.Prefetch(len(search.nudges), nearest, filter=nudged, params=EXACT))
     return edge.QueryRequest(
         limit=limit,

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from uuid import UUID
 
 import numpy as np
 
@@ -138,7 +138,7 @@ class FeedbackPage:
     """Some feedback of a library, and the point to go on from; None after the last."""
 
     feedback: tuple[Feedback, ...]
-    next_point: Any
+    next_point: UUID | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,10 @@ def document_vector(text: str) -> SparseVector:
     return _sparse(_encoder().embed_document(text))
 
 
-def query_vector(text: str) -> SparseVector:
-    """The different words of a request."""
-    return _sparse(_encoder().embed_query(text))
+def query_vector(text: str) -> SparseVector | None:
+    """The different words of a request; None where none is left to look for."""
+    vector = _sparse(_encoder().embed_query(text))
+    return vector if vector.indices else None
 
 
 @cache

@@ -136,13 +136,8 @@ def wanted_tags(condition: Filter) -> list[str]:
     return [_tag(condition.key, value) for value in condition.any_of]
 
 
-def nudged_points(search: Search) -> set[UUID | int | str]:
-    """The points of the backgrounds that a search nudges."""
-    return {str(point_id(BackgroundName(search.library, each))) for each in search.nudges}
-
-
 def points_by_nudge(search: Search) -> dict[float, set[UUID | int | str]]:
-    """The same points, together where they are nudged alike."""
+    """The points of the backgrounds that a search nudges, together where they are nudged alike."""
     points: dict[float, set[UUID | int | str]] = defaultdict(set)
     for background, nudge in search.nudges.items():
         points[round(nudge, 6)].add(str(point_id(BackgroundName(search.library, background))))

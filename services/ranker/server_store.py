@@ -391,8 +391,7 @@ def _best(search: Search, limit: int, with_vector: bool) -> models.QueryRequest:
     nearest = search.vector.tolist()
     vectors: list[str] | bool = [payload.DENSE_NAME] if with_vector else False
     words = keywords.query_vector(search.words) if search.words_weight else None
-    by_words = words is not None and bool(words.indices)
-    if not by_words and not search.nudges:
+    if words is None and not search.nudges:
         return models.QueryRequest(
             query=nearest,
             using=payload.DENSE_NAME,
@@ -404,13 +403,15 @@ def _best(search: Search, limit: int, with_vector: bool) -> models.QueryRequest:
     pool = max(POOL_SIZE, limit)
     dense = [models.Prefetch(query=nearest, using=payload.DENSE_NAME, filter=conditions, limit=pool)]
     sparse = []
-    if by_words and words is not None:
+    if words is not None:
         query = models.SparseVector(indices=words.indices, values=words.values)
         sparse = [models.Prefetch(query=query, using=payload.SPARSE_NAME, filter=conditions, limit=pool)]
         # Those that the words alone nominate get their score by the other signals as well.
         dense.append(models.Prefetch(query=nearest, using=payload.DENSE_NAME, prefetch=sparse, limit=pool))
     if search.nudges:
-        nudged = models.HasIdCondition(has_id=[str(each) for each in payload.nudged_points(search)])
+        nudged = models.HasIdCondition(
+            has_id=[str(each) for points in payload.points_by_nudge(search).values() for each in points]
+        )
         dense.append(
             models.Prefetch(
                 query=nearest,
