@@ -46,7 +46,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or not method.startswith("/backdrop."):
             return handler
-        wrap = _wrap_stream if handler.response_streaming else _wrap_unary
+        wrap = wrap_stream if handler.response_streaming else wrap_unary
         wrapped = wrap(method, _behaviour(handler))
         kind = ("stream" if handler.request_streaming else "unary") + (
             "_stream" if handler.response_streaming else "_unary"
@@ -62,7 +62,9 @@ def _behaviour(handler: Any) -> Callable[..., Any]:
     return behaviour
 
 
-def _wrap_unary(method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+def wrap_unary(method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+    """`behaviour` with all that surrounds a call of the method: id, validation, error mapping, log and metrics."""
+
     async def call(request: Any, context: Context) -> Any:
         async with _served(method, context):
             _validate(request)
@@ -71,7 +73,9 @@ def _wrap_unary(method: str, behaviour: Callable[..., Any]) -> Callable[..., Any
     return call
 
 
-def _wrap_stream(method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+def wrap_stream(method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+    """As `wrap_unary`, for a method that answers by a stream."""
+
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         async with _served(method, context):
             _validate(request)

@@ -333,13 +333,19 @@ class Recommendation:
 
 
 @dataclass(frozen=True, slots=True)
-class Recommended:
-    """The whole answer to one product photo."""
+class Step:
+    """What one stage adds to the answer to a product photo.
 
-    reading: Reading
-    candidates: tuple[Candidate, ...]
-    recommendations: tuple[Recommendation, ...]
-    degraded: tuple[Degradation, ...]
+    Attributes:
+        stage: `features`, `captions` or `ranking`.
+        stages_s: how long it took, by what was done.
+    """
+
+    stage: str
+    reading: Reading | None = None
+    candidates: tuple[Candidate, ...] = ()
+    recommendations: tuple[Recommendation, ...] = ()
+    degraded: tuple[Degradation, ...] = ()
     stages_s: dict[str, float] = field(default_factory=dict)
     language_model: str = ""
     embedding_model: str = ""

@@ -1,6 +1,6 @@
 """One recommendation: features, captions, grounding, ranking, reasons."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from chassis.deadlines import Deadline
 from chassis.errors import BackdropError
@@ -10,9 +10,10 @@ from gateway.domain import (
     Candidate,
     Degradation,
     Embedding,
+    Reading,
     Recommendation,
-    Recommended,
     Signal,
+    Step,
     Subject,
     Wish,
 )
@@ -33,8 +34,8 @@ class Recommender:
         self._ranker = ranker
         self._candidate_count = candidate_count
 
-    async def recommend(self, image: bytes, wish: Wish, deadline: Deadline) -> Recommended:
-        """The backgrounds of a library in which the product would look best.
+    async def recommend(self, image: bytes, wish: Wish, deadline: Deadline) -> AsyncGenerator[Step, None]:
+        """The backgrounds of a library in which the product would look best, told stage by stage.
 
         Args:
             image: the encoded product photo.
@@ -44,28 +45,44 @@ class Recommender:
         Raises:
             BackdropError: with the reason of the stage that could not be done without.
         """
-        stopwatch = Stopwatch()
         await self._ranker.require_library(wish.library, deadline.share(RANKING_SHARE))
+        reading, step = await self._read(image, deadline)
+        yield step
+        scenes, step = await self._write(reading, wish.language, deadline)
+        yield step
+        yield await self._rank(reading, scenes, wish, deadline)
+
+    async def _read(self, image: bytes, deadline: Deadline) -> tuple[Reading, Step]:
+        stopwatch = Stopwatch()
         with stopwatch.stage("features"):
             reading = await self._captioner.read(image, Subject.PRODUCT, deadline.share(FEATURES_SHARE))
+        return reading, Step("features", reading=reading, stages_s=stopwatch.stages_s)
+
+    async def _write(self, reading: Reading, language: str, deadline: Deadline) -> tuple[list[str], Step]:
+        stopwatch = Stopwatch()
         captioned = await self._writer.write(
-            reading, Subject.PRODUCT, self._candidate_count, wish.language, deadline, stopwatch
+            reading, Subject.PRODUCT, self._candidate_count, language, deadline, stopwatch
         )
-        scenes = _distinct_scenes(captioned.used)
+        step = Step(
+            "captions",
+            candidates=captioned.candidates,
+            degraded=captioned.degraded,
+            stages_s=stopwatch.stages_s,
+            language_model=captioned.model,
+        )
+        return _distinct_scenes(captioned.used), step
+
+    async def _rank(self, reading: Reading, scenes: Sequence[str], wish: Wish, deadline: Deadline) -> Step:
+        stopwatch = Stopwatch()
         with stopwatch.stage("embedding"):
             embeddings, degraded = await self._embed(scenes, deadline)
         with stopwatch.stage("ranking"):
             ranking = await self._ranker.rank(wish, scenes, embeddings, reading, deadline.share(RANKING_SHARE))
-        if not degraded:
-            degraded = tuple(_unused(signal, reason) for signal, reason in ranking.unused)
-        recommendations = (Recommendation(hit, reasons.explain(reading.features, hit)) for hit in ranking.hits)
-        return Recommended(
-            reading=reading,
-            candidates=captioned.candidates,
-            recommendations=tuple(recommendations),
-            degraded=(*captioned.degraded, *degraded),
+        return Step(
+            "ranking",
+            recommendations=tuple(Recommendation(hit, reasons.explain(reading.features, hit)) for hit in ranking.hits),
+            degraded=degraded or tuple(_unused(signal, reason) for signal, reason in ranking.unused),
             stages_s=stopwatch.stages_s,
-            language_model=captioned.model,
             embedding_model=ranking.model,
             recommendation_id=ranking.recommendation_id,
         )

@@ -1,6 +1,6 @@
 """The gateway's RPCs: translates between the contract and the domain, nothing else."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing, suppress
 from datetime import UTC
 
@@ -52,8 +52,19 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
         """Recommends backgrounds for a product photo."""
-        recommended = await self._recommender.recommend(request.image, _wish(request), self._deadline(context))
-        return _recommended(recommended)
+        response = pb.RecommendResponse()
+        async with aclosing(self._steps(request, context)) as steps:
+            async for step in steps:
+                response.MergeFrom(_recommended(step))
+        return response
+
+    async def RecommendStream(
+        self, request: pb.RecommendStreamRequest, context: Context
+    ) -> AsyncIterator[pb.RecommendStreamResponse]:
+        """Recommends backgrounds for a product photo, stage by stage."""
+        async with aclosing(self._steps(request.request, context)) as steps:
+            async for step in steps:
+                yield pb.RecommendStreamResponse(stage=step.stage, response=_recommended(step))
 
     async def ImportBackgrounds(
         self, request_iterator: AsyncIterator[pb.ImportBackgroundsRequest], context: Context
@@ -133,11 +144,11 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             return Outcome(request.name, error=error)
         return await self._importer.import_one(_item(request))
 
+    def _steps(self, request: pb.RecommendRequest, context: Context) -> AsyncGenerator[domain.Step, None]:
+        return self._recommender.recommend(request.image, _wish(request), Deadline(self._timeout_s(context)))
+
     def _timeout_s(self, context: Context) -> float:
         return context.time_remaining() or self._config.default_deadline_s
-
-    def _deadline(self, context: Context) -> Deadline:
-        return Deadline(self._timeout_s(context))
 
 
 _SIGNALS = {each: pb.Signal.Value(f"SIGNAL_{each.name}") for each in domain.Signal}
@@ -180,21 +191,21 @@ def _item(request: pb.ImportBackgroundsRequest) -> Item:
     )
 
 
-def _recommended(recommended: domain.Recommended) -> pb.RecommendResponse:
-    reading = recommended.reading
+def _recommended(step: domain.Step) -> pb.RecommendResponse:
+    reading = step.reading
     return pb.RecommendResponse(
-        features=_features(reading.features),
-        candidates=[_candidate(each) for each in recommended.candidates],
-        recommendations=[_recommendation(each) for each in recommended.recommendations],
-        degraded=_degraded(recommended.degraded),
-        stages=[_stage(stage, seconds) for stage, seconds in recommended.stages_s.items()],
+        features=_features(reading.features) if reading else (),
+        candidates=[_candidate(each) for each in step.candidates],
+        recommendations=[_recommendation(each) for each in step.recommendations],
+        degraded=_degraded(step.degraded),
+        stages=[_stage(stage, seconds) for stage, seconds in step.stages_s.items()],
         models=pb.Models(
-            image_text=reading.model,
-            language=recommended.language_model,
-            sentence_embedding=recommended.embedding_model,
+            image_text=reading.model if reading else "",
+            language=step.language_model,
+            sentence_embedding=step.embedding_model,
         ),
-        foreground=_box(reading.foreground),
-        recommendation_id=recommended.recommendation_id,
+        foreground=_box(reading.foreground) if reading else None,
+        recommendation_id=step.recommendation_id,
     )
 
 

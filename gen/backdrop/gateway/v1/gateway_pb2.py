@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!backdrop/gateway/v1/gateway.proto\x12\x13\x62\x61\x63kdrop.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xba\x06\n\x10RecommendRequest\x12\x99\x01\n\x06parent\x18\x01 \x01(\tB\x88\x01\xbaH\x84\x01\xba\x01\x80\x01\n\x0clibrary.name\x12;use libraries/{library}, an id of 1 to 63 of a-z, 0-9 and -\x1a\x33this.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}$\')\x12\x99\x01\n\x05image\x18\x02 \x01(\x0c\x42\x89\x01\xbaH\x85\x01\xba\x01\x81\x01\n\nimage.size\x12\x46send the bytes of an encoded photo (JPEG, PNG, WebP), 1 byte to 32 MiB\x1a+this.size() >= 1 && this.size() <= 33554432\x12_\n\x05limit\x18\x03 \x01(\x05\x42K\xbaHH\xba\x01\x45\n\x0blimit.range\x12\x1c\x61sk for 1 to 100 backgrounds\x1a\x18this >= 1 && this <= 100H\x00\x88\x01\x01\x12\x36\n\x07\x66ilters\x18\x04 \x03(\x0b\x32\x1b.backdrop.gateway.v1.FilterB\x08\xbaH\x05\x92\x01\x02\x10 \x12\xa2\x01\n\x08language\x18\x05 \x01(\tB\x8f\x01\xbaH\x8b\x01\xba\x01\x87\x01\n\x0elanguage.bcp47\x12\x32send a BCP 47 language tag such as en, de or pt-BR\x1a\x41this == \'\' || this.matches(\'^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$\')\x12\"\n\tdiversity\x18\x06 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?-\x00\x00\x00\x00\x12\x81\x01\n\x07weights\x18\x07 \x03(\x0b\x32!.backdrop.gateway.v1.SignalWeightBM\xbaHJ\xba\x01G\n\x0eweights.unique\x12\x15name each signal once\x1a\x1ethis.map(w, w.signal).unique()B\x08\n\x06_limit\"h\n\x0cSignalWeight\x12\x37\n\x06signal\x18\x01 \x01(\x0e\x32\x1b.backdrop.gateway.v1.SignalB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1f\n\x06weight\x18\x02 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00zD-\x00\x00\x00\x00\"\xcb\x02\n\x06\x46ilter\x12\x7f\n\x03key\x18\x01 \x01(\tBr\xbaHo\xba\x01l\n\nfilter.key\x12\x36use 1 to 63 of a-z, 0-9 and _, beginning with a letter\x1a&this.matches(\'^[a-z][a-z0-9_]{0,62}$\')\x12!\n\x06\x61ny_of\x18\x02 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10@\"\x07r\x05\x10\x01\x18\xc8\x01\x12\x0f\n\x07\x65xclude\x18\x03 \x01(\x08\x12)\n\x05range\x18\x04 \x01(\x0b\x32\x1a.backdrop.gateway.v1.Range:a\xbaH^\x1a\\\n\x10\x66ilter.condition\x12\x1bgive either any_of or range\x1a+(this.any_of.size() > 0) != has(this.range)\"\xf6\x01\n\x05Range\x12\x19\n\x03min\x18\x01 \x01(\x01\x42\x07\xbaH\x04\x12\x02@\x01H\x00\x88\x01\x01\x12\x19\n\x03max\x18\x02 \x01(\x01\x42\x07\xbaH\x04\x12\x02@\x01H\x01\x88\x01\x01:\xa6\x01\xbaH\xa2\x01\x1a\x9f\x01\n\x0brange.order\x12\x30give min, max or both, with min no more than max\x1a^(has(this.min) || has(this.max)) && (!has(this.min) || !has(this.max) || this.min <= this.max)B\x06\n\x04_minB\x06\n\x04_max\"\x99\x03\n\x11RecommendResponse\x12.\n\x08\x66\x65\x61tures\x18\x01 \x03(\x0b\x32\x1c.backdrop.gateway.v1.Feature\x12\x32\n\ncandidates\x18\x02 \x03(\x0b\x32\x1e.backdrop.gateway.v1.Candidate\x12<\n\x0frecommendations\x18\x03 \x03(\x0b\x32#.backdrop.gateway.v1.Recommendation\x12\x32\n\x08\x64\x65graded\x18\x04 \x03(\x0b\x32 .backdrop.gateway.v1.Degradation\x12\x30\n\x06stages\x18\x05 \x03(\x0b\x32 .backdrop.gateway.v1.StageTiming\x12+\n\x06models\x18\x06 \x01(\x0b\x32\x1b.backdrop.gateway.v1.Models\x12\x34\n\nforeground\x18\x07 \x01(\x0b\x32 .backdrop.gateway.v1.BoundingBox\x12\x19\n\x11recommendation_id\x18\x08 \x01(\t\"W\n\x07\x46\x65\x61ture\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12*\n\x06labels\x18\x02 \x03(\x0b\x32\x1a.backdrop.gateway.v1.Label\x12\x0e\n\x06unsure\x18\x03 \x01(\x08\"9\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nconfidence\x18\x02 \x01(\x02\x12\x0e\n\x06margin\x18\x03 \x01(\x02\"\xd9\x01\n\tCandidate\x12\x0f\n\x07\x63\x61ption\x18\x01 \x01(\t\x12\r\n\x05scene\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\x12-\n\x07verdict\x18\x04 \x01(\x0e\x32\x1c.backdrop.gateway.v1.Verdict\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x13\n\x0bunsupported\x18\x06 \x03(\t\x12\x35\n\x0btranslation\x18\x07 \x01(\x0b\x32 .backdrop.gateway.v1.Translation\x12\x12\n\nunsuitable\x18\x08 \x03(\t\"-\n\x0bTranslation\x12\x0f\n\x07\x63\x61ption\x18\x01 \x01(\t\x12\r\n\x05scene\x18\x02 \x01(\t\"\xda\x01\n\x0eRecommendation\x12\x33\n\nbackground\x18\x01 \x01(\x0b\x32\x1f.backdrop.gateway.v1.Background\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x15\n\rmatched_scene\x18\x04 \x01(\t\x12\x17\n\x0fmatched_caption\x18\x05 \x01(\t\x12\x30\n\x07signals\x18\x06 \x03(\x0b\x32\x1f.backdrop.gateway.v1.SignalPart\x12\x12\n\nduplicates\x18\x07 \x03(\t\"]\n\nSignalPart\x12+\n\x06signal\x18\x01 \x01(\x0e\x32\x1b.backdrop.gateway.v1.Signal\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\x12\x0e\n\x06weight\x18\x03 \x01(\x02\"=\n\x0b\x44\x65gradation\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"I\n\x0bStageTiming\x12\r\n\x05stage\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"J\n\x06Models\x12\x12\n\nimage_text\x18\x01 \x01(\t\x12\x10\n\x08language\x18\x02 \x01(\t\x12\x1a\n\x12sentence_embedding\x18\x03 \x01(\t\"G\n\x0b\x42oundingBox\x12\x0c\n\x04left\x18\x01 \x01(\x05\x12\x0b\n\x03top\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\"\xf2\x03\n\nBackground\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x10\n\x08keywords\x18\x03 \x03(\t\x12.\n\x08\x63\x61ptions\x18\x04 \x03(\x0b\x32\x1c.backdrop.gateway.v1.Caption\x12.\n\x08\x66\x65\x61tures\x18\x05 \x03(\x0b\x32\x1c.backdrop.gateway.v1.Feature\x12\r\n\x05width\x18\x06 \x01(\x05\x12\x0e\n\x06height\x18\x07 \x01(\x05\x12\x14\n\x0c\x63ontent_type\x18\x08 \x01(\t\x12\x12\n\nsize_bytes\x18\t \x01(\x03\x12\x0e\n\x06sha256\x18\n \x01(\t\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x08\x64\x65graded\x18\x0c \x03(\x0b\x32 .backdrop.gateway.v1.Degradation\x12\x32\n\nattributes\x18\r \x03(\x0b\x32\x1e.backdrop.gateway.v1.Attribute\x12/\n\x0b\x65xpire_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x07palette\x18\x0f \x03(\x0b\x32!.backdrop.gateway.v1.PaletteColor\"\xb5\x01\n\tAttribute\x12\x82\x01\n\x03key\x18\x01 \x01(\tBu\xbaHr\xba\x01o\n\rattribute.key\x12\x36use 1 to 63 of a-z, 0-9 and _, beginning with a letter\x1a&this.matches(\'^[a-z][a-z0-9_]{0,62}$\')\x12#\n\x06values\x18\x02 \x03(\tB\x13\xbaH\x10\x92\x01\r\x08\x01\x10@\"\x07r\x05\x10\x01\x18\xc8\x01\"*\n\x0cPaletteColor\x12\x0b\n\x03hex\x18\x01 \x01(\t\x12\r\n\x05share\x18\x02 \x01(\x02\"K\n\x07\x43\x61ption\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x32\n\x06source\x18\x02 \x01(\x0e\x32\".backdrop.gateway.v1.CaptionSource\"\x80\x08\n\x18ImportBackgroundsRequest\x12\xd5\x01\n\x04name\x18\x01 \x01(\tB\xc6\x01\xbaH\xc2\x01\xba\x01\xbe\x01\n\x0f\x62\x61\x63kground.name\x12Ruse libraries/{library}/backgrounds/{background}, ids of 1 to 63 of a-z, 0-9 and -\x1aWthis.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}/backgrounds/[a-z0-9][a-z0-9-]{0,62}$\')\x12\x99\x01\n\x05image\x18\x02 \x01(\x0c\x42\x89\x01\xbaH\x85\x01\xba\x01\x81\x01\n\nimage.size\x12\x46send the bytes of an encoded photo (JPEG, PNG, WebP), 1 byte to 32 MiB\x1a+this.size() >= 1 && this.size() <= 33554432\x12\x17\n\x05title\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12#\n\x08keywords\x18\x04 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10@\"\x07r\x05\x10\x01\x18\xc8\x01\x12\r\n\x05\x66orce\x18\x05 \x01(\x08\x12\xb5\x02\n\nattributes\x18\x06 \x03(\x0b\x32\x1e.backdrop.gateway.v1.AttributeB\x80\x02\xbaH\xfc\x01\x92\x01\x02\x10\x10\xba\x01\xf3\x01\n\x0f\x61ttributes.keys\x12igive each key once, with all of its values, and none of keyword, orientation, width, height, aspect_ratio\x1authis.map(a, a.key).unique() && this.all(a, !(a.key in [\'keyword\', \'orientation\', \'width\', \'height\', \'aspect_ratio\']))\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\xae\x01\n\x06record\x18\x08 \x01(\x0c\x42\x98\x01\xbaH\x94\x01\xba\x01\x90\x01\n\x0brecord.size\x12Vsend the record that ExportBackgrounds gave for this picture, at most 256 KiB, or none\x1a)this.size() >= 1 && this.size() <= 262144H\x00\x88\x01\x01\x42\t\n\x07_record\"\xb0\x01\n\x19ImportBackgroundsResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x07outcome\x18\x02 \x01(\x0e\x32\x1c.backdrop.gateway.v1.Outcome\x12\x33\n\nbackground\x18\x03 \x01(\x0b\x32\x1f.backdrop.gateway.v1.Background\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\"\xee\x01\n\x14GetBackgroundRequest\x12\xd5\x01\n\x04name\x18\x01 \x01(\tB\xc6\x01\xbaH\xc2\x01\xba\x01\xbe\x01\n\x0f\x62\x61\x63kground.name\x12Ruse libraries/{library}/backgrounds/{background}, ids of 1 to 63 of a-z, 0-9 and -\x1aWthis.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}/backgrounds/[a-z0-9][a-z0-9-]{0,62}$\')\"L\n\x15GetBackgroundResponse\x12\x33\n\nbackground\x18\x01 \x01(\x0b\x32\x1f.backdrop.gateway.v1.Background\"\xf3\x01\n\x19GetBackgroundImageRequest\x12\xd5\x01\n\x04name\x18\x01 \x01(\tB\xc6\x01\xbaH\xc2\x01\xba\x01\xbe\x01\n\x0f\x62\x61\x63kground.name\x12Ruse libraries/{library}/backgrounds/{background}, ids of 1 to 63 of a-z, 0-9 and -\x1aWthis.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}/backgrounds/[a-z0-9][a-z0-9-]{0,62}$\')\"A\n\x1aGetBackgroundImageResponse\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\"\xe7\x01\n\x16ListBackgroundsRequest\x12\x99\x01\n\x06parent\x18\x01 \x01(\tB\x88\x01\xbaH\x84\x01\xba\x01\x80\x01\n\x0clibrary.name\x12;use libraries/{library}, an id of 1 to 63 of a-z, 0-9 and -\x1a\x33this.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}$\')\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x12\n\npage_token\x18\x03 \x01(\t\"h\n\x17ListBackgroundsResponse\x12\x34\n\x0b\x62\x61\x63kgrounds\x18\x01 \x03(\x0b\x32\x1f.backdrop.gateway.v1.Background\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb6\x01\n\x18\x45xportBackgroundsRequest\x12\x99\x01\n\x06parent\x18\x01 \x01(\tB\x88\x01\xbaH\x84\x01\xba\x01\x80\x01\n\x0clibrary.name\x12;use libraries/{library}, an id of 1 to 63 of a-z, 0-9 and -\x1a\x33this.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}$\')\"\x92\x01\n\x19\x45xportBackgroundsResponse\x12\x33\n\nbackground\x18\x01 \x01(\x0b\x32\x1f.backdrop.gateway.v1.Background\x12\r\n\x05image\x18\x02 \x01(\x0c\x12\x0e\n\x06record\x18\x03 \x01(\x0c\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\"\xf1\x01\n\x17\x44\x65leteBackgroundRequest\x12\xd5\x01\n\x04name\x18\x01 \x01(\tB\xc6\x01\xbaH\xc2\x01\xba\x01\xbe\x01\n\x0f\x62\x61\x63kground.name\x12Ruse libraries/{library}/backgrounds/{background}, ids of 1 to 63 of a-z, 0-9 and -\x1aWthis.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}/backgrounds/[a-z0-9][a-z0-9-]{0,62}$\')\"\x1a\n\x18\x44\x65leteBackgroundResponse\"\x87\x01\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x19\n\x11recommendation_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63hosen\x18\x02 \x03(\t\x12\x10\n\x08rejected\x18\x03 \x03(\t\x12\r\n\x05shown\x18\x04 \x03(\t\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x91\x02\n\x15RecordFeedbackRequest\x12\x99\x01\n\x06parent\x18\x01 \x01(\tB\x88\x01\xbaH\x84\x01\xba\x01\x80\x01\n\x0clibrary.name\x12;use libraries/{library}, an id of 1 to 63 of a-z, 0-9 and -\x1a\x33this.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}$\')\x12&\n\x11recommendation_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\x80\x80\x01\x12\x18\n\x06\x63hosen\x18\x03 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x1a\n\x08rejected\x18\x04 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x64\"I\n\x16RecordFeedbackResponse\x12/\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32\x1d.backdrop.gateway.v1.Feedback\"\xe4\x01\n\x13ListFeedbackRequest\x12\x99\x01\n\x06parent\x18\x01 \x01(\tB\x88\x01\xbaH\x84\x01\xba\x01\x80\x01\n\x0clibrary.name\x12;use libraries/{library}, an id of 1 to 63 of a-z, 0-9 and -\x1a\x33this.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}$\')\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x12\n\npage_token\x18\x03 \x01(\t\"`\n\x14ListFeedbackResponse\x12/\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32\x1d.backdrop.gateway.v1.Feedback\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb2\x01\n\x14ResetFeedbackRequest\x12\x99\x01\n\x06parent\x18\x01 \x01(\tB\x88\x01\xbaH\x84\x01\xba\x01\x80\x01\n\x0clibrary.name\x12;use libraries/{library}, an id of 1 to 63 of a-z, 0-9 and -\x1a\x33this.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}$\')\"&\n\x15ResetFeedbackResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x05*\xa3\x01\n\x06Signal\x12\x16\n\x12SIGNAL_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSIGNAL_TEXT\x10\x01\x12\x10\n\x0cSIGNAL_IMAGE\x10\x02\x12\x10\n\x0cSIGNAL_COLOR\x10\x03\x12\x10\n\x0cSIGNAL_SPACE\x10\x04\x12\x13\n\x0fSIGNAL_KEYWORDS\x10\x05\x12\x10\n\x0cSIGNAL_PHOTO\x10\x06\x12\x13\n\x0fSIGNAL_FEEDBACK\x10\x07*I\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n\x0cVERDICT_USED\x10\x01\x12\x13\n\x0fVERDICT_DROPPED\x10\x02*\x84\x01\n\rCaptionSource\x12\x1e\n\x1a\x43\x41PTION_SOURCE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43\x41PTION_SOURCE_GIVEN\x10\x01\x12\x1c\n\x18\x43\x41PTION_SOURCE_GENERATED\x10\x02\x12\x1b\n\x17\x43\x41PTION_SOURCE_TEMPLATE\x10\x03*w\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_CREATED\x10\x01\x12\x13\n\x0fOUTCOME_UPDATED\x10\x02\x12\x15\n\x11OUTCOME_UNCHANGED\x10\x03\x12\x12\n\x0eOUTCOME_FAILED\x10\x04\x32\xd0\x08\n\x0eGatewayService\x12Z\n\tRecommend\x12%.backdrop.gateway.v1.RecommendRequest\x1a&.backdrop.gateway.v1.RecommendResponse\x12v\n\x11ImportBackgrounds\x12-.backdrop.gateway.v1.ImportBackgroundsRequest\x1a..backdrop.gateway.v1.ImportBackgroundsResponse(\x01\x30\x01\x12\x66\n\rGetBackground\x12).backdrop.gateway.v1.GetBackgroundRequest\x1a*.backdrop.gateway.v1.GetBackgroundResponse\x12u\n\x12GetBackgroundImage\x12..backdrop.gateway.v1.GetBackgroundImageRequest\x1a/.backdrop.gateway.v1.GetBackgroundImageResponse\x12l\n\x0fListBackgrounds\x12+.backdrop.gateway.v1.ListBackgroundsRequest\x1a,.backdrop.gateway.v1.ListBackgroundsResponse\x12t\n\x11\x45xportBackgrounds\x12-.backdrop.gateway.v1.ExportBackgroundsRequest\x1a..backdrop.gateway.v1.ExportBackgroundsResponse0\x01\x12o\n\x10\x44\x65leteBackground\x12,.backdrop.gateway.v1.DeleteBackgroundRequest\x1a-.backdrop.gateway.v1.DeleteBackgroundResponse\x12i\n\x0eRecordFeedback\x12*.backdrop.gateway.v1.RecordFeedbackRequest\x1a+.backdrop.gateway.v1.RecordFeedbackResponse\x12\x63\n\x0cListFeedback\x12(.backdrop.gateway.v1.ListFeedbackRequest\x1a).backdrop.gateway.v1.ListFeedbackResponse\x12\x66\n\rResetFeedback\x12).backdrop.gateway.v1.ResetFeedbackRequest\x1a*.backdrop.gateway.v1.ResetFeedbackResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!backdrop/gateway/v1/gateway.proto\x12\x13\x62\x61\x63kdrop.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xba\x06\n\x10RecommendRequest\x12\x99\x01\n\x06parent\x18\x01 \x01(\tB\x88\x01\xbaH\x84\x01\xba\x01\x80\x01\n\x0clibrary.name\x12;use libraries/{library}, an id of 1 to 63 of a-z, 0-9 and -\x1a\x33this.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}$\')\x12\x99\x01\n\x05image\x18\x02 \x01(\x0c\x42\x89\x01\xbaH\x85\x01\xba\x01\x81\x01\n\nimage.size\x12\x46send the bytes of an encoded photo (JPEG, PNG, WebP), 1 byte to 32 MiB\x1a+this.size() >= 1 && this.size() <= 33554432\x12_\n\x05limit\x18\x03 \x01(\x05\x42K\xbaHH\xba\x01\x45\n\x0blimit.range\x12\x1c\x61sk for 1 to 100 backgrounds\x1a\x18this >= 1 && this <= 100H\x00\x88\x01\x01\x12\x36\n\x07\x66ilters\x18\x04 \x03(\x0b\x32\x1b.backdrop.gateway.v1.FilterB\x08\xbaH\x05\x92\x01\x02\x10 \x12\xa2\x01\n\x08language\x18\x05 \x01(\tB\x8f\x01\xbaH\x8b\x01\xba\x01\x87\x01\n\x0elanguage.bcp47\x12\x32send a BCP 47 language tag such as en, de or pt-BR\x1a\x41this == \'\' || this.matches(\'^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$\')\x12\"\n\tdiversity\x18\x06 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?-\x00\x00\x00\x00\x12\x81\x01\n\x07weights\x18\x07 \x03(\x0b\x32!.backdrop.gateway.v1.SignalWeightBM\xbaHJ\xba\x01G\n\x0eweights.unique\x12\x15name each signal once\x1a\x1ethis.map(w, w.signal).unique()B\x08\n\x06_limit\"h\n\x0cSignalWeight\x12\x37\n\x06signal\x18\x01 \x01(\x0e\x32\x1b.backdrop.gateway.v1.SignalB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1f\n\x06weight\x18\x02 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00zD-\x00\x00\x00\x00\"\xcb\x02\n\x06\x46ilter\x12\x7f\n\x03key\x18\x01 \x01(\tBr\xbaHo\xba\x01l\n\nfilter.key\x12\x36use 1 to 63 of a-z, 0-9 and _, beginning with a letter\x1a&this.matches(\'^[a-z][a-z0-9_]{0,62}$\')\x12!\n\x06\x61ny_of\x18\x02 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10@\"\x07r\x05\x10\x01\x18\xc8\x01\x12\x0f\n\x07\x65xclude\x18\x03 \x01(\x08\x12)\n\x05range\x18\x04 \x01(\x0b\x32\x1a.backdrop.gateway.v1.Range:a\xbaH^\x1a\\\n\x10\x66ilter.condition\x12\x1bgive either any_of or range\x1a+(this.any_of.size() > 0) != has(this.range)\"\xf6\x01\n\x05Range\x12\x19\n\x03min\x18\x01 \x01(\x01\x42\x07\xbaH\x04\x12\x02@\x01H\x00\x88\x01\x01\x12\x19\n\x03max\x18\x02 \x01(\x01\x42\x07\xbaH\x04\x12\x02@\x01H\x01\x88\x01\x01:\xa6\x01\xbaH\xa2\x01\x1a\x9f\x01\n\x0brange.order\x12\x30give min, max or both, with min no more than max\x1a^(has(this.min) || has(this.max)) && (!has(this.min) || !has(this.max) || this.min <= this.max)B\x06\n\x04_minB\x06\n\x04_max\"\x99\x03\n\x11RecommendResponse\x12.\n\x08\x66\x65\x61tures\x18\x01 \x03(\x0b\x32\x1c.backdrop.gateway.v1.Feature\x12\x32\n\ncandidates\x18\x02 \x03(\x0b\x32\x1e.backdrop.gateway.v1.Candidate\x12<\n\x0frecommendations\x18\x03 \x03(\x0b\x32#.backdrop.gateway.v1.Recommendation\x12\x32\n\x08\x64\x65graded\x18\x04 \x03(\x0b\x32 .backdrop.gateway.v1.Degradation\x12\x30\n\x06stages\x18\x05 \x03(\x0b\x32 .backdrop.gateway.v1.StageTiming\x12+\n\x06models\x18\x06 \x01(\x0b\x32\x1b.backdrop.gateway.v1.Models\x12\x34\n\nforeground\x18\x07 \x01(\x0b\x32 .backdrop.gateway.v1.BoundingBox\x12\x19\n\x11recommendation_id\x18\x08 \x01(\t\"X\n\x16RecommendStreamRequest\x12>\n\x07request\x18\x01 \x01(\x0b\x32%.backdrop.gateway.v1.RecommendRequestB\x06\xbaH\x03\xc8\x01\x01\"b\n\x17RecommendStreamResponse\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x38\n\x08response\x18\x02 \x01(\x0b\x32&.backdrop.gateway.v1.RecommendResponse\"W\n\x07\x46\x65\x61ture\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12*\n\x06labels\x18\x02 \x03(\x0b\x32\x1a.backdrop.gateway.v1.Label\x12\x0e\n\x06unsure\x18\x03 \x01(\x08\"9\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nconfidence\x18\x02 \x01(\x02\x12\x0e\n\x06margin\x18\x03 \x01(\x02\"\xd9\x01\n\tCandidate\x12\x0f\n\x07\x63\x61ption\x18\x01 \x01(\t\x12\r\n\x05scene\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\x12-\n\x07verdict\x18\x04 \x01(\x0e\x32\x1c.backdrop.gateway.v1.Verdict\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x13\n\x0bunsupported\x18\x06 \x03(\t\x12\x35\n\x0btranslation\x18\x07 \x01(\x0b\x32 .backdrop.gateway.v1.Translation\x12\x12\n\nunsuitable\x18\x08 \x03(\t\"-\n\x0bTranslation\x12\x0f\n\x07\x63\x61ption\x18\x01 \x01(\t\x12\r\n\x05scene\x18\x02 \x01(\t\"\xda\x01\n\x0eRecommendation\x12\x33\n\nbackground\x18\x01 \x01(\x0b\x32\x1f.backdrop.gateway.v1.Background\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x15\n\rmatched_scene\x18\x04 \x01(\t\x12\x17\n\x0fmatched_caption\x18\x05 \x01(\t\x12\x30\n\x07signals\x18\x06 \x03(\x0b\x32\x1f.backdrop.gateway.v1.SignalPart\x12\x12\n\nduplicates\x18\x07 \x03(\t\"]\n\nSignalPart\x12+\n\x06signal\x18\x01 \x01(\x0e\x32\x1b.backdrop.gateway.v1.Signal\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\x12\x0e\n\x06weight\x18\x03 \x01(\x02\"=\n\x0b\x44\x65gradation\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"I\n\x0bStageTiming\x12\r\n\x05stage\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"J\n\x06Models\x12\x12\n\nimage_text\x18\x01 \x01(\t\x12\x10\n\x08language\x18\x02 \x01(\t\x12\x1a\n\x12sentence_embedding\x18\x03 \x01(\t\"G\n\x0b\x42oundingBox\x12\x0c\n\x04left\x18\x01 \x01(\x05\x12\x0b\n\x03top\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\"\xf2\x03\n\nBackground\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x10\n\x08keywords\x18\x03 \x03(\t\x12.\n\x08\x63\x61ptions\x18\x04 \x03(\x0b\x32\x1c.backdrop.gateway.v1.Caption\x12.\n\x08\x66\x65\x61tures\x18\x05 \x03(\x0b\x32\x1c.backdrop.gateway.v1.Feature\x12\r\n\x05width\x18\x06 \x01(\x05\x12\x0e\n\x06height\x18\x07 \x01(\x05\x12\x14\n\x0c\x63ontent_type\x18\x08 \x01(\t\x12\x12\n\nsize_bytes\x18\t \x01(\x03\x12\x0e\n\x06sha256\x18\n \x01(\t\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x08\x64\x65graded\x18\x0c \x03(\x0b\x32 .backdrop.gateway.v1.Degradation\x12\x32\n\nattributes\x18\r \x03(\x0b\x32\x1e.backdrop.gateway.v1.Attribute\x12/\n\x0b\x65xpire_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x07palette\x18\x0f \x03(\x0b\x32!.backdrop.gateway.v1.PaletteColor\"\xb5\x01\n\tAttribute\x12\x82\x01\n\x03key\x18\x01 \x01(\tBu\xbaHr\xba\x01o\n\rattribute.key\x12\x36use 1 to 63 of a-z, 0-9 and _, beginning with a letter\x1a&this.matches(\'^[a-z][a-z0-9_]{0,62}$\')\x12#\n\x06values\x18\x02 \x03(\tB\x13\xbaH\x10\x92\x01\r\x08\x01\x10@\"\x07r\x05\x10\x01\x18\xc8\x01\"*\n\x0cPaletteColor\x12\x0b\n\x03hex\x18\x01 \x01(\t\x12\r\n\x05share\x18\x02 \x01(\x02\"K\n\x07\x43\x61ption\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x32\n\x06source\x18\x02 \x01(\x0e\x32\".backdrop.gateway.v1.CaptionSource\"\x80\x08\n\x18ImportBackgroundsRequest\x12\xd5\x01\n\x04name\x18\x01 \x01(\tB\xc6\x01\xbaH\xc2\x01\xba\x01\xbe\x01\n\x0f\x62\x61\x63kground.name\x12Ruse libraries/{library}/backgrounds/{background}, ids of 1 to 63 of a-z, 0-9 and -\x1aWthis.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}/backgrounds/[a-z0-9][a-z0-9-]{0,62}$\')\x12\x99\x01\n\x05image\x18\x02 \x01(\x0c\x42\x89\x01\xbaH\x85\x01\xba\x01\x81\x01\n\nimage.size\x12\x46send the bytes of an encoded photo (JPEG, PNG, WebP), 1 byte to 32 MiB\x1a+this.size() >= 1 && this.size() <= 33554432\x12\x17\n\x05title\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12#\n\x08keywords\x18\x04 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10@\"\x07r\x05\x10\x01\x18\xc8\x01\x12\r\n\x05\x66orce\x18\x05 \x01(\x08\x12\xb5\x02\n\nattributes\x18\x06 \x03(\x0b\x32\x1e.backdrop.gateway.v1.AttributeB\x80\x02\xbaH\xfc\x01\x92\x01\x02\x10\x10\xba\x01\xf3\x01\n\x0f\x61ttributes.keys\x12igive each key once, with all of its values, and none of keyword, orientation, width, height, aspect_ratio\x1authis.map(a, a.key).unique() && this.all(a, !(a.key in [\'keyword\', \'orientation\', \'width\', \'height\', \'aspect_ratio\']))\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\xae\x01\n\x06record\x18\x08 \x01(\x0c\x42\x98\x01\xbaH\x94\x01\xba\x01\x90\x01\n\x0brecord.size\x12Vsend the record that ExportBackgrounds gave for this picture, at most 256 KiB, or none\x1a)this.size() >= 1 && this.size() <= 262144H\x00\x88\x01\x01\x42\t\n\x07_record\"\xb0\x01\n\x19ImportBackgroundsResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x07outcome\x18\x02 \x01(\x0e\x32\x1c.backdrop.gateway.v1.Outcome\x12\x33\n\nbackground\x18\x03 \x01(\x0b\x32\x1f.backdrop.gateway.v1.Background\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\"\xee\x01\n\x14GetBackgroundRequest\x12\xd5\x01\n\x04name\x18\x01 \x01(\tB\xc6\x01\xbaH\xc2\x01\xba\x01\xbe\x01\n\x0f\x62\x61\x63kground.name\x12Ruse libraries/{library}/backgrounds/{background}, ids of 1 to 63 of a-z, 0-9 and -\x1aWthis.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}/backgrounds/[a-z0-9][a-z0-9-]{0,62}$\')\"L\n\x15GetBackgroundResponse\x12\x33\n\nbackground\x18\x01 \x01(\x0b\x32\x1f.backdrop.gateway.v1.Background\"\xf3\x01\n\x19GetBackgroundImageRequest\x12\xd5\x01\n\x04name\x18\x01 \x01(\tB\xc6\x01\xbaH\xc2\x01\xba\x01\xbe\x01\n\x0f\x62\x61\x63kground.name\x12Ruse libraries/{library}/backgrounds/{background}, ids of 1 to 63 of a-z, 0-9 and -\x1aWthis.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}/backgrounds/[a-z0-9][a-z0-9-]{0,62}$\')\"A\n\x1aGetBackgroundImageResponse\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\"\xe7\x01\n\x16ListBackgroundsRequest\x12\x99\x01\n\x06parent\x18\x01 \x01(\tB\x88\x01\xbaH\x84\x01\xba\x01\x80\x01\n\x0clibrary.name\x12;use libraries/{library}, an id of 1 to 63 of a-z, 0-9 and -\x1a\x33this.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}$\')\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x12\n\npage_token\x18\x03 \x01(\t\"h\n\x17ListBackgroundsResponse\x12\x34\n\x0b\x62\x61\x63kgrounds\x18\x01 \x03(\x0b\x32\x1f.backdrop.gateway.v1.Background\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb6\x01\n\x18\x45xportBackgroundsRequest\x12\x99\x01\n\x06parent\x18\x01 \x01(\tB\x88\x01\xbaH\x84\x01\xba\x01\x80\x01\n\x0clibrary.name\x12;use libraries/{library}, an id of 1 to 63 of a-z, 0-9 and -\x1a\x33this.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}$\')\"\x92\x01\n\x19\x45xportBackgroundsResponse\x12\x33\n\nbackground\x18\x01 \x01(\x0b\x32\x1f.backdrop.gateway.v1.Background\x12\r\n\x05image\x18\x02 \x01(\x0c\x12\x0e\n\x06record\x18\x03 \x01(\x0c\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\"\xf1\x01\n\x17\x44\x65leteBackgroundRequest\x12\xd5\x01\n\x04name\x18\x01 \x01(\tB\xc6\x01\xbaH\xc2\x01\xba\x01\xbe\x01\n\x0f\x62\x61\x63kground.name\x12Ruse libraries/{library}/backgrounds/{background}, ids of 1 to 63 of a-z, 0-9 and -\x1aWthis.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}/backgrounds/[a-z0-9][a-z0-9-]{0,62}$\')\"\x1a\n\x18\x44\x65leteBackgroundResponse\"\x87\x01\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x19\n\x11recommendation_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63hosen\x18\x02 \x03(\t\x12\x10\n\x08rejected\x18\x03 \x03(\t\x12\r\n\x05shown\x18\x04 \x03(\t\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x91\x02\n\x15RecordFeedbackRequest\x12\x99\x01\n\x06parent\x18\x01 \x01(\tB\x88\x01\xbaH\x84\x01\xba\x01\x80\x01\n\x0clibrary.name\x12;use libraries/{library}, an id of 1 to 63 of a-z, 0-9 and -\x1a\x33this.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}$\')\x12&\n\x11recommendation_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\x80\x80\x01\x12\x18\n\x06\x63hosen\x18\x03 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x1a\n\x08rejected\x18\x04 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x64\"I\n\x16RecordFeedbackResponse\x12/\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32\x1d.backdrop.gateway.v1.Feedback\"\xe4\x01\n\x13ListFeedbackRequest\x12\x99\x01\n\x06parent\x18\x01 \x01(\tB\x88\x01\xbaH\x84\x01\xba\x01\x80\x01\n\x0clibrary.name\x12;use libraries/{library}, an id of 1 to 63 of a-z, 0-9 and -\x1a\x33this.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}$\')\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x12\n\npage_token\x18\x03 \x01(\t\"`\n\x14ListFeedbackResponse\x12/\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32\x1d.backdrop.gateway.v1.Feedback\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb2\x01\n\x14ResetFeedbackRequest\x12\x99\x01\n\x06parent\x18\x01 \x01(\tB\x88\x01\xbaH\x84\x01\xba\x01\x80\x01\n\x0clibrary.name\x12;use libraries/{library}, an id of 1 to 63 of a-z, 0-9 and -\x1a\x33this.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}$\')\"&\n\x15ResetFeedbackResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x05*\xa3\x01\n\x06Signal\x12\x16\n\x12SIGNAL_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSIGNAL_TEXT\x10\x01\x12\x10\n\x0cSIGNAL_IMAGE\x10\x02\x12\x10\n\x0cSIGNAL_COLOR\x10\x03\x12\x10\n\x0cSIGNAL_SPACE\x10\x04\x12\x13\n\x0fSIGNAL_KEYWORDS\x10\x05\x12\x10\n\x0cSIGNAL_PHOTO\x10\x06\x12\x13\n\x0fSIGNAL_FEEDBACK\x10\x07*I\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n\x0cVERDICT_USED\x10\x01\x12\x13\n\x0fVERDICT_DROPPED\x10\x02*\x84\x01\n\rCaptionSource\x12\x1e\n\x1a\x43\x41PTION_SOURCE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43\x41PTION_SOURCE_GIVEN\x10\x01\x12\x1c\n\x18\x43\x41PTION_SOURCE_GENERATED\x10\x02\x12\x1b\n\x17\x43\x41PTION_SOURCE_TEMPLATE\x10\x03*w\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_CREATED\x10\x01\x12\x13\n\x0fOUTCOME_UPDATED\x10\x02\x12\x15\n\x11OUTCOME_UNCHANGED\x10\x03\x12\x12\n\x0eOUTCOME_FAILED\x10\x04\x32\xe0\r\n\x0eGatewayService\x12\x89\x01\n\tRecommend\x12%.backdrop.gateway.v1.RecommendRequest\x1a&.backdrop.gateway.v1.RecommendResponse\"-\x82\xd3\xe4\x93\x02\'\"\"/v1/{parent=libraries/*}:recommend:\x01*\x12\xb1\x01\n\x0fRecommendStream\x12+.backdrop.gateway.v1.RecommendStreamRequest\x1a,.backdrop.gateway.v1.RecommendStreamResponse\"A\x82\xd3\xe4\x93\x02;\"0/v1/{request.parent=libraries/*}:recommendStream:\x07request0\x01\x12\xa7\x01\n\x11ImportBackgrounds\x12-.backdrop.gateway.v1.ImportBackgroundsRequest\x1a..backdrop.gateway.v1.ImportBackgroundsResponse\"/\x82\xd3\xe4\x93\x02)\x1a$/v1/{name=libraries/*/backgrounds/*}:\x01*(\x01\x30\x01\x12\x94\x01\n\rGetBackground\x12).backdrop.gateway.v1.GetBackgroundRequest\x1a*.backdrop.gateway.v1.GetBackgroundResponse\",\x82\xd3\xe4\x93\x02&\x12$/v1/{name=libraries/*/backgrounds/*}\x12\xb0\x01\n\x12GetBackgroundImage\x12..backdrop.gateway.v1.GetBackgroundImageRequest\x1a/.backdrop.gateway.v1.GetBackgroundImageResponse\"9\x82\xd3\xe4\x93\x02\x33\x12*/v1/{name=libraries/*/backgrounds/*}:imageb\x05image\x12\x9a\x01\n\x0fListBackgrounds\x12+.backdrop.gateway.v1.ListBackgroundsRequest\x1a,.backdrop.gateway.v1.ListBackgroundsResponse\",\x82\xd3\xe4\x93\x02&\x12$/v1/{parent=libraries/*}/backgrounds\x12\x9d\x01\n\x11\x45xportBackgrounds\x12-.backdrop.gateway.v1.ExportBackgroundsRequest\x1a..backdrop.gateway.v1.ExportBackgroundsResponse\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{parent=libraries/*}:export0\x01\x12\x9d\x01\n\x10\x44\x65leteBackground\x12,.backdrop.gateway.v1.DeleteBackgroundRequest\x1a-.backdrop.gateway.v1.DeleteBackgroundResponse\",\x82\xd3\xe4\x93\x02&*$/v1/{name=libraries/*/backgrounds/*}\x12\x97\x01\n\x0eRecordFeedback\x12*.backdrop.gateway.v1.RecordFeedbackRequest\x1a+.backdrop.gateway.v1.RecordFeedbackResponse\",\x82\xd3\xe4\x93\x02&\"!/v1/{parent=libraries/*}/feedback:\x01*\x12\x8e\x01\n\x0cListFeedback\x12(.backdrop.gateway.v1.ListFeedbackRequest\x1a).backdrop.gateway.v1.ListFeedbackResponse\")\x82\xd3\xe4\x93\x02#\x12!/v1/{parent=libraries/*}/feedback\x12\x91\x01\n\rResetFeedback\x12).backdrop.gateway.v1.ResetFeedbackRequest\x1a*.backdrop.gateway.v1.ResetFeedbackResponse\")\x82\xd3\xe4\x93\x02#*!/v1/{parent=libraries/*}/feedbackb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -65,6 +66,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RANGE'].fields_by_name['max']._serialized_options = b'\272H\004\022\002@\001'
   _globals['_RANGE']._loaded_options = None
   _globals['_RANGE']._serialized_options = b'\272H\242\001\032\237\001\n\013range.order\0220give min, max or both, with min no more than max\032^(has(this.min) || has(this.max)) && (!has(this.min) || !has(this.max) || this.min <= this.max)'
+  _globals['_RECOMMENDSTREAMREQUEST'].fields_by_name['request']._loaded_options = None
+  _globals['_RECOMMENDSTREAMREQUEST'].fields_by_name['request']._serialized_options = b'\272H\003\310\001\001'
   _globals['_ATTRIBUTE'].fields_by_name['key']._loaded_options = None
   _globals['_ATTRIBUTE'].fields_by_name['key']._serialized_options = b'\272Hr\272\001o\n\rattribute.key\0226use 1 to 63 of a-z, 0-9 and _, beginning with a letter\032&this.matches(\'^[a-z][a-z0-9_]{0,62}$\')'
   _globals['_ATTRIBUTE'].fields_by_name['values']._loaded_options = None
@@ -107,90 +110,116 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTFEEDBACKREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
   _globals['_RESETFEEDBACKREQUEST'].fields_by_name['parent']._loaded_options = None
   _globals['_RESETFEEDBACKREQUEST'].fields_by_name['parent']._serialized_options = b'\272H\204\001\272\001\200\001\n\014library.name\022;use libraries/{library}, an id of 1 to 63 of a-z, 0-9 and -\0323this.matches(\'^libraries/[a-z0-9][a-z0-9-]{0,62}$\')'
-  _globals['_SIGNAL']._serialized_start=7755
-  _globals['_SIGNAL']._serialized_end=7918
-  _globals['_VERDICT']._serialized_start=7920
-  _globals['_VERDICT']._serialized_end=7993
-  _globals['_CAPTIONSOURCE']._serialized_start=7996
-  _globals['_CAPTIONSOURCE']._serialized_end=8128
-  _globals['_OUTCOME']._serialized_start=8130
-  _globals['_OUTCOME']._serialized_end=8249
-  _globals['_RECOMMENDREQUEST']._serialized_start=178
-  _globals['_RECOMMENDREQUEST']._serialized_end=1004
-  _globals['_SIGNALWEIGHT']._serialized_start=1006
-  _globals['_SIGNALWEIGHT']._serialized_end=1110
-  _globals['_FILTER']._serialized_start=1113
-  _globals['_FILTER']._serialized_end=1444
-  _globals['_RANGE']._serialized_start=1447
-  _globals['_RANGE']._serialized_end=1693
-  _globals['_RECOMMENDRESPONSE']._serialized_start=1696
-  _globals['_RECOMMENDRESPONSE']._serialized_end=2105
-  _globals['_FEATURE']._serialized_start=2107
-  _globals['_FEATURE']._serialized_end=2194
-  _globals['_LABEL']._serialized_start=2196
-  _globals['_LABEL']._serialized_end=2253
-  _globals['_CANDIDATE']._serialized_start=2256
-  _globals['_CANDIDATE']._serialized_end=2473
-  _globals['_TRANSLATION']._serialized_start=2475
-  _globals['_TRANSLATION']._serialized_end=2520
-  _globals['_RECOMMENDATION']._serialized_start=2523
-  _globals['_RECOMMENDATION']._serialized_end=2741
-  _globals['_SIGNALPART']._serialized_start=2743
-  _globals['_SIGNALPART']._serialized_end=2836
-  _globals['_DEGRADATION']._serialized_start=2838
-  _globals['_DEGRADATION']._serialized_end=2899
-  _globals['_STAGETIMING']._serialized_start=2901
-  _globals['_STAGETIMING']._serialized_end=2974
-  _globals['_MODELS']._serialized_start=2976
-  _globals['_MODELS']._serialized_end=3050
-  _globals['_BOUNDINGBOX']._serialized_start=3052
-  _globals['_BOUNDINGBOX']._serialized_end=3123
-  _globals['_BACKGROUND']._serialized_start=3126
-  _globals['_BACKGROUND']._serialized_end=3624
-  _globals['_ATTRIBUTE']._serialized_start=3627
-  _globals['_ATTRIBUTE']._serialized_end=3808
-  _globals['_PALETTECOLOR']._serialized_start=3810
-  _globals['_PALETTECOLOR']._serialized_end=3852
-  _globals['_CAPTION']._serialized_start=3854
-  _globals['_CAPTION']._serialized_end=3929
-  _globals['_IMPORTBACKGROUNDSREQUEST']._serialized_start=3932
-  _globals['_IMPORTBACKGROUNDSREQUEST']._serialized_end=4956
-  _globals['_IMPORTBACKGROUNDSRESPONSE']._serialized_start=4959
-  _globals['_IMPORTBACKGROUNDSRESPONSE']._serialized_end=5135
-  _globals['_GETBACKGROUNDREQUEST']._serialized_start=5138
-  _globals['_GETBACKGROUNDREQUEST']._serialized_end=5376
-  _globals['_GETBACKGROUNDRESPONSE']._serialized_start=5378
-  _globals['_GETBACKGROUNDRESPONSE']._serialized_end=5454
-  _globals['_GETBACKGROUNDIMAGEREQUEST']._serialized_start=5457
-  _globals['_GETBACKGROUNDIMAGEREQUEST']._serialized_end=5700
-  _globals['_GETBACKGROUNDIMAGERESPONSE']._serialized_start=5702
-  _globals['_GETBACKGROUNDIMAGERESPONSE']._serialized_end=5767
-  _globals['_LISTBACKGROUNDSREQUEST']._serialized_start=5770
-  _globals['_LISTBACKGROUNDSREQUEST']._serialized_end=6001
-  _globals['_LISTBACKGROUNDSRESPONSE']._serialized_start=6003
-  _globals['_LISTBACKGROUNDSRESPONSE']._serialized_end=6107
-  _globals['_EXPORTBACKGROUNDSREQUEST']._serialized_start=6110
-  _globals['_EXPORTBACKGROUNDSREQUEST']._serialized_end=6292
-  _globals['_EXPORTBACKGROUNDSRESPONSE']._serialized_start=6295
-  _globals['_EXPORTBACKGROUNDSRESPONSE']._serialized_end=6441
-  _globals['_DELETEBACKGROUNDREQUEST']._serialized_start=6444
-  _globals['_DELETEBACKGROUNDREQUEST']._serialized_end=6685
-  _globals['_DELETEBACKGROUNDRESPONSE']._serialized_start=6687
-  _globals['_DELETEBACKGROUNDRESPONSE']._serialized_end=6713
-  _globals['_FEEDBACK']._serialized_start=6716
-  _globals['_FEEDBACK']._serialized_end=6851
-  _globals['_RECORDFEEDBACKREQUEST']._serialized_start=6854
-  _globals['_RECORDFEEDBACKREQUEST']._serialized_end=7127
-  _globals['_RECORDFEEDBACKRESPONSE']._serialized_start=7129
-  _globals['_RECORDFEEDBACKRESPONSE']._serialized_end=7202
-  _globals['_LISTFEEDBACKREQUEST']._serialized_start=7205
-  _globals['_LISTFEEDBACKREQUEST']._serialized_end=7433
-  _globals['_LISTFEEDBACKRESPONSE']._serialized_start=7435
-  _globals['_LISTFEEDBACKRESPONSE']._serialized_end=7531
-  _globals['_RESETFEEDBACKREQUEST']._serialized_start=7534
-  _globals['_RESETFEEDBACKREQUEST']._serialized_end=7712
-  _globals['_RESETFEEDBACKRESPONSE']._serialized_start=7714
-  _globals['_RESETFEEDBACKRESPONSE']._serialized_end=7752
-  _globals['_GATEWAYSERVICE']._serialized_start=8252
-  _globals['_GATEWAYSERVICE']._serialized_end=9356
+  _globals['_GATEWAYSERVICE'].methods_by_name['Recommend']._loaded_options = None
+  _globals['_GATEWAYSERVICE'].methods_by_name['Recommend']._serialized_options = b'\202\323\344\223\002\'\"\"/v1/{parent=libraries/*}:recommend:\001*'
+  _globals['_GATEWAYSERVICE'].methods_by_name['RecommendStream']._loaded_options = None
+  _globals['_GATEWAYSERVICE'].methods_by_name['RecommendStream']._serialized_options = b'\202\323\344\223\002;\"0/v1/{request.parent=libraries/*}:recommendStream:\007request'
+  _globals['_GATEWAYSERVICE'].methods_by_name['ImportBackgrounds']._loaded_options = None
+  _globals['_GATEWAYSERVICE'].methods_by_name['ImportBackgrounds']._serialized_options = b'\202\323\344\223\002)\032$/v1/{name=libraries/*/backgrounds/*}:\001*'
+  _globals['_GATEWAYSERVICE'].methods_by_name['GetBackground']._loaded_options = None
+  _globals['_GATEWAYSERVICE'].methods_by_name['GetBackground']._serialized_options = b'\202\323\344\223\002&\022$/v1/{name=libraries/*/backgrounds/*}'
+  _globals['_GATEWAYSERVICE'].methods_by_name['GetBackgroundImage']._loaded_options = None
+  _globals['_GATEWAYSERVICE'].methods_by_name['GetBackgroundImage']._serialized_options = b'\202\323\344\223\0023\022*/v1/{name=libraries/*/backgrounds/*}:imageb\005image'
+  _globals['_GATEWAYSERVICE'].methods_by_name['ListBackgrounds']._loaded_options = None
+  _globals['_GATEWAYSERVICE'].methods_by_name['ListBackgrounds']._serialized_options = b'\202\323\344\223\002&\022$/v1/{parent=libraries/*}/backgrounds'
+  _globals['_GATEWAYSERVICE'].methods_by_name['ExportBackgrounds']._loaded_options = None
+  _globals['_GATEWAYSERVICE'].methods_by_name['ExportBackgrounds']._serialized_options = b'\202\323\344\223\002!\022\037/v1/{parent=libraries/*}:export'
+  _globals['_GATEWAYSERVICE'].methods_by_name['DeleteBackground']._loaded_options = None
+  _globals['_GATEWAYSERVICE'].methods_by_name['DeleteBackground']._serialized_options = b'\202\323\344\223\002&*$/v1/{name=libraries/*/backgrounds/*}'
+  _globals['_GATEWAYSERVICE'].methods_by_name['RecordFeedback']._loaded_options = None
+  _globals['_GATEWAYSERVICE'].methods_by_name['RecordFeedback']._serialized_options = b'\202\323\344\223\002&\"!/v1/{parent=libraries/*}/feedback:\001*'
+  _globals['_GATEWAYSERVICE'].methods_by_name['ListFeedback']._loaded_options = None
+  _globals['_GATEWAYSERVICE'].methods_by_name['ListFeedback']._serialized_options = b'\202\323\344\223\002#\022!/v1/{parent=libraries/*}/feedback'
+  _globals['_GATEWAYSERVICE'].methods_by_name['ResetFeedback']._loaded_options = None
+  _globals['_GATEWAYSERVICE'].methods_by_name['ResetFeedback']._serialized_options = b'\202\323\344\223\002#*!/v1/{parent=libraries/*}/feedback'
+  _globals['_SIGNAL']._serialized_start=7975
+  _globals['_SIGNAL']._serialized_end=8138
+  _globals['_VERDICT']._serialized_start=8140
+  _globals['_VERDICT']._serialized_end=8213
+  _globals['_CAPTIONSOURCE']._serialized_start=8216
+  _globals['_CAPTIONSOURCE']._serialized_end=8348
+  _globals['_OUTCOME']._serialized_start=8350
+  _globals['_OUTCOME']._serialized_end=8469
+  _globals['_RECOMMENDREQUEST']._serialized_start=208
+  _globals['_RECOMMENDREQUEST']._serialized_end=1034
+  _globals['_SIGNALWEIGHT']._serialized_start=1036
+  _globals['_SIGNALWEIGHT']._serialized_end=1140
+  _globals['_FILTER']._serialized_start=1143
+  _globals['_FILTER']._serialized_end=1474
+  _globals['_RANGE']._serialized_start=1477
+  _globals['_RANGE']._serialized_end=1723
+  _globals['_RECOMMENDRESPONSE']._serialized_start=1726
+  _globals['_RECOMMENDRESPONSE']._serialized_end=2135
+  _globals['_RECOMMENDSTREAMREQUEST']._serialized_start=2137
+  _globals['_RECOMMENDSTREAMREQUEST']._serialized_end=2225
+  _globals['_RECOMMENDSTREAMRESPONSE']._serialized_start=2227
+  _globals['_RECOMMENDSTREAMRESPONSE']._serialized_end=2325
+  _globals['_FEATURE']._serialized_start=2327
+  _globals['_FEATURE']._serialized_end=2414
+  _globals['_LABEL']._serialized_start=2416
+  _globals['_LABEL']._serialized_end=2473
+  _globals['_CANDIDATE']._serialized_start=2476
+  _globals['_CANDIDATE']._serialized_end=2693
+  _globals['_TRANSLATION']._serialized_start=2695
+  _globals['_TRANSLATION']._serialized_end=2740
+  _globals['_RECOMMENDATION']._serialized_start=2743
+  _globals['_RECOMMENDATION']._serialized_end=2961
+  _globals['_SIGNALPART']._serialized_start=2963
+  _globals['_SIGNALPART']._serialized_end=3056
+  _globals['_DEGRADATION']._serialized_start=3058
+  _globals['_DEGRADATION']._serialized_end=3119
+  _globals['_STAGETIMING']._serialized_start=3121
+  _globals['_STAGETIMING']._serialized_end=3194
+  _globals['_MODELS']._serialized_start=3196
+  _globals['_MODELS']._serialized_end=3270
+  _globals['_BOUNDINGBOX']._serialized_start=3272
+  _globals['_BOUNDINGBOX']._serialized_end=3343
+  _globals['_BACKGROUND']._serialized_start=3346
+  _globals['_BACKGROUND']._serialized_end=3844
+  _globals['_ATTRIBUTE']._serialized_start=3847
+  _globals['_ATTRIBUTE']._serialized_end=4028
+  _globals['_PALETTECOLOR']._serialized_start=4030
+  _globals['_PALETTECOLOR']._serialized_end=4072
+  _globals['_CAPTION']._serialized_start=4074
+  _globals['_CAPTION']._serialized_end=4149
+  _globals['_IMPORTBACKGROUNDSREQUEST']._serialized_start=4152
+  _globals['_IMPORTBACKGROUNDSREQUEST']._serialized_end=5176
+  _globals['_IMPORTBACKGROUNDSRESPONSE']._serialized_start=5179
+  _globals['_IMPORTBACKGROUNDSRESPONSE']._serialized_end=5355
+  _globals['_GETBACKGROUNDREQUEST']._serialized_start=5358
+  _globals['_GETBACKGROUNDREQUEST']._serialized_end=5596
+  _globals['_GETBACKGROUNDRESPONSE']._serialized_start=5598
+  _globals['_GETBACKGROUNDRESPONSE']._serialized_end=5674
+  _globals['_GETBACKGROUNDIMAGEREQUEST']._serialized_start=5677
+  _globals['_GETBACKGROUNDIMAGEREQUEST']._serialized_end=5920
+  _globals['_GETBACKGROUNDIMAGERESPONSE']._serialized_start=5922
+  _globals['_GETBACKGROUNDIMAGERESPONSE']._serialized_end=5987
+  _globals['_LISTBACKGROUNDSREQUEST']._serialized_start=5990
+  _globals['_LISTBACKGROUNDSREQUEST']._serialized_end=6221
+  _globals['_LISTBACKGROUNDSRESPONSE']._serialized_start=6223
+  _globals['_LISTBACKGROUNDSRESPONSE']._serialized_end=6327
+  _globals['_EXPORTBACKGROUNDSREQUEST']._serialized_start=6330
+  _globals['_EXPORTBACKGROUNDSREQUEST']._serialized_end=6512
+  _globals['_EXPORTBACKGROUNDSRESPONSE']._serialized_start=6515
+  _globals['_EXPORTBACKGROUNDSRESPONSE']._serialized_end=6661
+  _globals['_DELETEBACKGROUNDREQUEST']._serialized_start=6664
+  _globals['_DELETEBACKGROUNDREQUEST']._serialized_end=6905
+  _globals['_DELETEBACKGROUNDRESPONSE']._serialized_start=6907
+  _globals['_DELETEBACKGROUNDRESPONSE']._serialized_end=6933
+  _globals['_FEEDBACK']._serialized_start=6936
+  _globals['_FEEDBACK']._serialized_end=7071
+  _globals['_RECORDFEEDBACKREQUEST']._serialized_start=7074
+  _globals['_RECORDFEEDBACKREQUEST']._serialized_end=7347
+  _globals['_RECORDFEEDBACKRESPONSE']._serialized_start=7349
+  _globals['_RECORDFEEDBACKRESPONSE']._serialized_end=7422
+  _globals['_LISTFEEDBACKREQUEST']._serialized_start=7425
+  _globals['_LISTFEEDBACKREQUEST']._serialized_end=7653
+  _globals['_LISTFEEDBACKRESPONSE']._serialized_start=7655
+  _globals['_LISTFEEDBACKRESPONSE']._serialized_end=7751
+  _globals['_RESETFEEDBACKREQUEST']._serialized_start=7754
+  _globals['_RESETFEEDBACKREQUEST']._serialized_end=7932
+  _globals['_RESETFEEDBACKRESPONSE']._serialized_start=7934
+  _globals['_RESETFEEDBACKRESPONSE']._serialized_end=7972
+  _globals['_GATEWAYSERVICE']._serialized_start=8472
+  _globals['_GATEWAYSERVICE']._serialized_end=10232
 # @@protoc_insertion_point(module_scope)

@@ -354,6 +354,54 @@ class RecommendResponse(_message.Message):
 Global___RecommendResponse: _TypeAlias = RecommendResponse  # noqa: Y015
 
 @_typing.final
+class RecommendStreamRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def request(self) -> Global___RecommendRequest:
+        """As for Recommend."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___RecommendRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecommendStreamRequest: _TypeAlias = RecommendStreamRequest  # noqa: Y015
+
+@_typing.final
+class RecommendStreamResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    stage: _builtins.str
+    """The stage that is done: `features`, `captions` or `ranking`."""
+    @_builtins.property
+    def response(self) -> Global___RecommendResponse:
+        """What the stage adds to the answer; all else is empty."""
+
+    def __init__(
+        self,
+        *,
+        stage: _builtins.str = ...,
+        response: Global___RecommendResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["response", b"response", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecommendStreamResponse: _TypeAlias = RecommendStreamResponse  # noqa: Y015
+
+@_typing.final
 class Feature(_message.Message):
     """What was read for one category."""
 

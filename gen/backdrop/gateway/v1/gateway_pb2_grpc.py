@@ -36,6 +36,12 @@ class GatewayServiceStub:
     while that service, or the store of pictures, is down; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and DEADLINE_EXCEEDED
     (DEADLINE_EXCEEDED) when your deadline passed first.
 
+    Over HTTP the same calls take and give JSON: GET /openapi.json describes them. A request with a picture is JSON with
+    the picture in base64, or multipart/form-data with the picture as a file and every other field as a part of its own
+    (lists and messages as JSON). Errors are problems (RFC 9457) with the same codes, reasons and fields. A stream is
+    answered by JSON lines, or by server-sent events where `Accept` names text/event-stream. The header `Request-Timeout`,
+    in seconds, is the deadline.
+
     Answers with pictures may have 32 MiB, and pages of backgrounds more than 4 MiB: gRPC clients take more than 4 MiB only
     when told so (`grpc.max_receive_message_length`).
     """
@@ -50,6 +56,11 @@ class GatewayServiceStub:
                 '/backdrop.gateway.v1.GatewayService/Recommend',
                 request_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RecommendRequest.SerializeToString,
                 response_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RecommendResponse.FromString,
+                _registered_method=True)
+        self.RecommendStream = channel.unary_stream(
+                '/backdrop.gateway.v1.GatewayService/RecommendStream',
+                request_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RecommendStreamRequest.SerializeToString,
+                response_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RecommendStreamResponse.FromString,
                 _registered_method=True)
         self.ImportBackgrounds = channel.stream_stream(
                 '/backdrop.gateway.v1.GatewayService/ImportBackgrounds',
@@ -109,6 +120,12 @@ class GatewayServiceServicer:
     while that service, or the store of pictures, is down; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and DEADLINE_EXCEEDED
     (DEADLINE_EXCEEDED) when your deadline passed first.
 
+    Over HTTP the same calls take and give JSON: GET /openapi.json describes them. A request with a picture is JSON with
+    the picture in base64, or multipart/form-data with the picture as a file and every other field as a part of its own
+    (lists and messages as JSON). Errors are problems (RFC 9457) with the same codes, reasons and fields. A stream is
+    answered by JSON lines, or by server-sent events where `Accept` names text/event-stream. The header `Request-Timeout`,
+    in seconds, is the deadline.
+
     Answers with pictures may have 32 MiB, and pages of backgrounds more than 4 MiB: gRPC clients take more than 4 MiB only
     when told so (`grpc.max_receive_message_length`).
     """
@@ -127,11 +144,22 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecommendStream(self, request, context):
+        """RecommendStream is Recommend, told stage by stage: what was read from the photo, then the captions with their
+        verdicts, then the backgrounds. The merge of all responses (lists one after the other, as protobuf merges) is
+        what Recommend returns. An error may still follow a stage.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ImportBackgrounds(self, request_iterator, context):
         """ImportBackgrounds adds backgrounds to a library. Each request is one background and is answered by one outcome as
         soon as it is done, in the order of completion. An outcome other than `error` is durable: it survives the death of
         any server. A background that fails does not end the stream; unchanged ones are skipped, so an import that broke
         off is simply run again.
+
+        Over HTTP, a request is one background, and a failed one is answered by its error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -219,6 +247,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     request_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RecommendRequest.FromString,
                     response_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RecommendResponse.SerializeToString,
             ),
+            'RecommendStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.RecommendStream,
+                    request_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RecommendStreamRequest.FromString,
+                    response_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RecommendStreamResponse.SerializeToString,
+            ),
             'ImportBackgrounds': grpc.stream_stream_rpc_method_handler(
                     servicer.ImportBackgrounds,
                     request_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ImportBackgroundsRequest.FromString,
@@ -283,6 +316,12 @@ class GatewayService:
     while that service, or the store of pictures, is down; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and DEADLINE_EXCEEDED
     (DEADLINE_EXCEEDED) when your deadline passed first.
 
+    Over HTTP the same calls take and give JSON: GET /openapi.json describes them. A request with a picture is JSON with
+    the picture in base64, or multipart/form-data with the picture as a file and every other field as a part of its own
+    (lists and messages as JSON). Errors are problems (RFC 9457) with the same codes, reasons and fields. A stream is
+    answered by JSON lines, or by server-sent events where `Accept` names text/event-stream. The header `Request-Timeout`,
+    in seconds, is the deadline.
+
     Answers with pictures may have 32 MiB, and pages of backgrounds more than 4 MiB: gRPC clients take more than 4 MiB only
     when told so (`grpc.max_receive_message_length`).
     """
@@ -304,6 +343,33 @@ class GatewayService:
             '/backdrop.gateway.v1.GatewayService/Recommend',
             backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RecommendRequest.SerializeToString,
             backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RecommendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecommendStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/backdrop.gateway.v1.GatewayService/RecommendStream',
+            backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RecommendStreamRequest.SerializeToString,
+            backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RecommendStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,12 @@ class GatewayServiceStub:
     while that service, or the store of pictures, is down; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and DEADLINE_EXCEEDED
     (DEADLINE_EXCEEDED) when your deadline passed first.
 
+    Over HTTP the same calls take and give JSON: GET /openapi.json describes them. A request with a picture is JSON with
+    the picture in base64, or multipart/form-data with the picture as a file and every other field as a part of its own
+    (lists and messages as JSON). Errors are problems (RFC 9457) with the same codes, reasons and fields. A stream is
+    answered by JSON lines, or by server-sent events where `Accept` names text/event-stream. The header `Request-Timeout`,
+    in seconds, is the deadline.
+
     Answers with pictures may have 32 MiB, and pages of backgrounds more than 4 MiB: gRPC clients take more than 4 MiB only
     when told so (`grpc.max_receive_message_length`).
     """
@@ -55,11 +61,18 @@ class GatewayServiceStub:
       INVALID_ARGUMENT  `image` is empty, not an image, truncated, or over the limits; `limit` is not 1 to 100.
       NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds no background.
     """
+    RecommendStream: _grpc.UnaryStreamMultiCallable[_gateway_pb2.RecommendStreamRequest, _gateway_pb2.RecommendStreamResponse]
+    """RecommendStream is Recommend, told stage by stage: what was read from the photo, then the captions with their
+    verdicts, then the backgrounds. The merge of all responses (lists one after the other, as protobuf merges) is
+    what Recommend returns. An error may still follow a stage.
+    """
     ImportBackgrounds: _grpc.StreamStreamMultiCallable[_gateway_pb2.ImportBackgroundsRequest, _gateway_pb2.ImportBackgroundsResponse]
     """ImportBackgrounds adds backgrounds to a library. Each request is one background and is answered by one outcome as
     soon as it is done, in the order of completion. An outcome other than `error` is durable: it survives the death of
     any server. A background that fails does not end the stream; unchanged ones are skipped, so an import that broke
     off is simply run again.
+
+    Over HTTP, a request is one background, and a failed one is answered by its error.
     """
     GetBackground: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetBackgroundRequest, _gateway_pb2.GetBackgroundResponse]
     """GetBackground reads one background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
@@ -113,6 +126,12 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     while that service, or the store of pictures, is down; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and DEADLINE_EXCEEDED
     (DEADLINE_EXCEEDED) when your deadline passed first.
 
+    Over HTTP the same calls take and give JSON: GET /openapi.json describes them. A request with a picture is JSON with
+    the picture in base64, or multipart/form-data with the picture as a file and every other field as a part of its own
+    (lists and messages as JSON). Errors are problems (RFC 9457) with the same codes, reasons and fields. A stream is
+    answered by JSON lines, or by server-sent events where `Accept` names text/event-stream. The header `Request-Timeout`,
+    in seconds, is the deadline.
+
     Answers with pictures may have 32 MiB, and pages of backgrounds more than 4 MiB: gRPC clients take more than 4 MiB only
     when told so (`grpc.max_receive_message_length`).
     """
@@ -128,11 +147,18 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
       INVALID_ARGUMENT  `image` is empty, not an image, truncated, or over the limits; `limit` is not 1 to 100.
       NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds no background.
     """
+    RecommendStream: _aio.UnaryStreamMultiCallable[_gateway_pb2.RecommendStreamRequest, _gateway_pb2.RecommendStreamResponse]  # type: ignore[assignment]
+    """RecommendStream is Recommend, told stage by stage: what was read from the photo, then the captions with their
+    verdicts, then the backgrounds. The merge of all responses (lists one after the other, as protobuf merges) is
+    what Recommend returns. An error may still follow a stage.
+    """
     ImportBackgrounds: _aio.StreamStreamMultiCallable[_gateway_pb2.ImportBackgroundsRequest, _gateway_pb2.ImportBackgroundsResponse]  # type: ignore[assignment]
     """ImportBackgrounds adds backgrounds to a library. Each request is one background and is answered by one outcome as
     soon as it is done, in the order of completion. An outcome other than `error` is durable: it survives the death of
     any server. A background that fails does not end the stream; unchanged ones are skipped, so an import that broke
     off is simply run again.
+
+    Over HTTP, a request is one background, and a failed one is answered by its error.
     """
     GetBackground: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetBackgroundRequest, _gateway_pb2.GetBackgroundResponse]  # type: ignore[assignment]
     """GetBackground reads one background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
@@ -185,6 +211,12 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     while that service, or the store of pictures, is down; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and DEADLINE_EXCEEDED
     (DEADLINE_EXCEEDED) when your deadline passed first.
 
+    Over HTTP the same calls take and give JSON: GET /openapi.json describes them. A request with a picture is JSON with
+    the picture in base64, or multipart/form-data with the picture as a file and every other field as a part of its own
+    (lists and messages as JSON). Errors are problems (RFC 9457) with the same codes, reasons and fields. A stream is
+    answered by JSON lines, or by server-sent events where `Accept` names text/event-stream. The header `Request-Timeout`,
+    in seconds, is the deadline.
+
     Answers with pictures may have 32 MiB, and pages of backgrounds more than 4 MiB: gRPC clients take more than 4 MiB only
     when told so (`grpc.max_receive_message_length`).
     """
@@ -206,6 +238,17 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def RecommendStream(
+        self,
+        request: _gateway_pb2.RecommendStreamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_gateway_pb2.RecommendStreamResponse], _abc.AsyncIterator[_gateway_pb2.RecommendStreamResponse]]:
+        """RecommendStream is Recommend, told stage by stage: what was read from the photo, then the captions with their
+        verdicts, then the backgrounds. The merge of all responses (lists one after the other, as protobuf merges) is
+        what Recommend returns. An error may still follow a stage.
+        """
+
+    @_abc_1.abstractmethod
     def ImportBackgrounds(
         self,
         request_iterator: _MaybeAsyncIterator[_gateway_pb2.ImportBackgroundsRequest],
@@ -215,6 +258,8 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         soon as it is done, in the order of completion. An outcome other than `error` is durable: it survives the death of
         any server. A background that fails does not end the stream; unchanged ones are skipped, so an import that broke
         off is simply run again.
+
+        Over HTTP, a request is one background, and a failed one is answered by its error.
         """
 
     @_abc_1.abstractmethod
