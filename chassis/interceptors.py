@@ -3,7 +3,7 @@
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,7 @@ def _validate(request: Any) -> None:
 @asynccontextmanager
 async def _served(method: str, context: Context) -> AsyncIterator[None]:
     """Surrounds one call: binds its id to the logs, maps its error, and records how it went."""
-    request_id = _request_id(context)
+    request_id = request_id_of(context.invocation_metadata() or ())
     context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
     started = time.perf_counter()
     code = grpc.StatusCode.CANCELLED
@@ -132,9 +132,14 @@ def _record(method: str, code: grpc.StatusCode, seconds: float, facts: dict[str,
     log.info("call", code=code.name, duration_ms=round(seconds * 1000, 1), **facts)
 
 
-def _request_id(context: Context) -> str:
+def new_request_id() -> str:
+    """An id that no other request has."""
+    return uuid.uuid4().hex
+
+
+def request_id_of(metadata: Iterable[tuple[str, Any]]) -> str:
     """The caller's id where it is fit for a log line, else a new one."""
-    for key, value in context.invocation_metadata() or ():
+    for key, value in metadata:
         if key == REQUEST_ID_KEY and re.fullmatch(r"[\w.:-]{1,128}", str(value)):
             return str(value)
-    return uuid.uuid4().hex
+    return new_request_id()

@@ -8,6 +8,8 @@ from gateway.assets import Assets, open_store
 from gateway.captioning import CaptionWriter
 from gateway.config import GatewayConfig
 from gateway.exporter import Exporter
+from gateway.http.app import create_app
+from gateway.http.server import serve_http
 from gateway.importer import Importer
 from gateway.peers import Captioner, Generator, Ranker
 from gateway.recommender import Recommender
@@ -27,7 +29,9 @@ async def open_gateway(config: GatewayConfig) -> AsyncIterator[Application]:
         recommender = Recommender(captioner, writer, ranker, config.candidate_count)
         importer = Importer(captioner, writer, ranker, assets, config.import_deadline_s)
         servicer = GatewayServicer(recommender, importer, Exporter(ranker, assets), ranker, assets, config)
-        yield Application({SERVICE: servicer.register}, {"captioner": captioner.check, "ranker": ranker.check})
+        checks = {"captioner": captioner.check, "ranker": ranker.check}
+        async with serve_http(create_app(servicer, checks), config.host, config.http_port, config.drain_s):
+            yield Application({SERVICE: servicer.register}, checks)
 
 
 if __name__ == "__main__":

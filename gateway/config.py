@@ -14,6 +14,9 @@ class GatewayConfig(ServerConfig):
     port: int = Field(default=50050, ge=0, le=65535)
     """Port to listen on for gRPC; 0 takes a free one."""
 
+    http_port: int = Field(default=8080, ge=0, le=65535)
+    """Port to listen on for HTTP/JSON; 0 takes a free one."""
+
     captioner_target: str = "127.0.0.1:50051"
     """gRPC target of the captioner; `dns:///name:port` spreads calls over all addresses of the name."""
 

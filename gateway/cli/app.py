@@ -45,7 +45,7 @@ DEFAULT_DATA = Path(".backdrop")
 @app.command()
 def up(
     data: Data = DEFAULT_DATA,
-    port: Annotated[int, typer.Option(help="The gateway's port; the other servers take the next four.")] = 50050,
+    port: Annotated[int, typer.Option(help="The gateway's gRPC port; all else takes the next six.")] = 50050,
     timeout: Annotated[float, typer.Option(help="Seconds to wait until all servers are healthy.")] = 180,
 ) -> None:
     """Start all servers on this machine, with the embedded models and stores.

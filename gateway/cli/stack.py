@@ -42,6 +42,8 @@ GRPC_SERVERS = (
     Server("gateway", "gateway", 0),
 )
 LLM = Server("llm", "services.generator.local_llm", 4)
+HTTP_OFFSET = 6
+"""The gateway's port for HTTP is its port for gRPC plus this."""
 
 
 def up(data: Path, port: int, timeout_s: float, *, hermetic: bool = False) -> None:
@@ -49,7 +51,7 @@ def up(data: Path, port: int, timeout_s: float, *, hermetic: bool = False) -> No
 
     Args:
         data: folder for everything that the servers write.
-        port: the gateway's; the others take the next four.
+        port: the gateway's; the others take the next four, and HTTP the one after the next five.
         timeout_s: how long to wait.
         hermetic: heed neither `.env` nor any `BACKDROP_*` of the environment: the embedded default and nothing else.
     """
@@ -95,14 +97,15 @@ def _without_ours(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _require_free_ports(servers: Sequence[Server], port: int) -> None:
     """Ends the command when a port is taken: somebody else's server would pass for ours."""
-    for server in servers:
-        address = ("127.0.0.1", port + server.offset)
+    listeners = [*((server.name, server.offset) for server in servers), ("gateway", HTTP_OFFSET)]
+    for name, offset in listeners:
+        address = ("127.0.0.1", port + offset)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(address)
             except OSError:
-                taken = f"The {server.name} cannot listen on {address[0]}:{address[1]}: another process has it."
+                taken = f"The {name} cannot listen on {address[0]}:{address[1]}: another process has it."
                 fail(f"{taken} (PORT_TAKEN)", "Choose other ports with: backdrop up --port PORT")
 
 
@@ -132,6 +135,7 @@ def _wiring(port: int) -> dict[str, str]:
     peers = [server for server in GRPC_SERVERS if server.name != "gateway"]
     return {
         **{f"BACKDROP_{server.name.upper()}_PORT": str(port + server.offset) for server in GRPC_SERVERS},
+        "BACKDROP_GATEWAY_HTTP_PORT": str(port + HTTP_OFFSET),
         **{f"BACKDROP_GATEWAY_{peer.name.upper()}_TARGET": f"127.0.0.1:{port + peer.offset}" for peer in peers},
     }
 
@@ -165,6 +169,7 @@ def _print_addresses(supervisor: Supervisor, servers: tuple[Server, ...], port: 
     for server in servers:
         protocol = "http" if server is LLM else "grpc"
         table.add_row(server.name, f"{protocol}://127.0.0.1:{port + server.offset}", str(pids[server.name]))
+    table.add_row("gateway", f"http://127.0.0.1:{port + HTTP_OFFSET}", str(pids["gateway"]))
     stdout.print(table)
 
 

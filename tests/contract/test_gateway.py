@@ -44,6 +44,7 @@ async def peers() -> AsyncIterator[Peers]:
 @pytest.fixture
 async def stub(peers: Peers, tmp_path: Path) -> AsyncIterator[Any]:
     config = GatewayConfig(
+        http_port=0,
         port=0,
         assets_url=str(tmp_path / "assets"),
         captioner_target=peers.targets["captioner"],

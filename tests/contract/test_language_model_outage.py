@@ -44,6 +44,7 @@ async def stub(llm: LanguageServer, tmp_path: Path) -> AsyncIterator[Any]:
         generator = await stack.enter_async_context(open_application(generator_config))
         generator_server = await stack.enter_async_context(start(generator_config, generator))
         config = GatewayConfig(
+            http_port=0,
             port=0,
             assets_url=str(tmp_path),
             captioner_target=peers.targets["captioner"],

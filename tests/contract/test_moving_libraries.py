@@ -81,6 +81,7 @@ async def installation(folder: Path, image_model: str = MODEL) -> AsyncIterator[
         await peers.start()
         stack.push_async_callback(peers.stop_all)
         settings = GatewayConfig(
+            http_port=0,
             port=0,
             assets_url=str(folder / "assets"),
             captioner_target=peers.targets["captioner"],

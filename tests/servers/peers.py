@@ -126,6 +126,7 @@ class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
         self.duplicates: list[str] = []
         self.unused: list[ranker_pb2.UnusedSignal] = []
         self.image_model = MODEL
+        self.feedback: dict[tuple[str, str], ranker_pb2.Feedback] = {}
 
     async def UpsertBackgrounds(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:
         async for request in request_iterator:
@@ -171,7 +172,26 @@ class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
             )
             for each in self._library(request.parent)[: request.limit]
         ]
-        return ranker_pb2.RankBackgroundsResponse(hits=hits, model="tiny-minilm", unused=self.unused)
+        return ranker_pb2.RankBackgroundsResponse(
+            hits=hits, model="tiny-minilm", unused=self.unused, recommendation_id="recommendation"
+        )
+
+    async def RecordFeedback(self, request: Any, context: Any) -> ranker_pb2.RecordFeedbackResponse:
+        feedback = ranker_pb2.Feedback(
+            recommendation_id=request.recommendation_id, chosen=request.chosen, rejected=request.rejected
+        )
+        self.feedback[request.parent, request.recommendation_id] = feedback
+        return ranker_pb2.RecordFeedbackResponse(feedback=feedback)
+
+    async def ListFeedback(self, request: Any, context: Any) -> ranker_pb2.ListFeedbackResponse:
+        found = [each for (library, _), each in self.feedback.items() if library == request.parent]
+        return ranker_pb2.ListFeedbackResponse(feedback=found)
+
+    async def ResetFeedback(self, request: Any, context: Any) -> ranker_pb2.ResetFeedbackResponse:
+        forgotten = [key for key in self.feedback if key[0] == request.parent]
+        for key in forgotten:
+            del self.feedback[key]
+        return ranker_pb2.ResetFeedbackResponse(count=len(forgotten))
 
     def _find(self, name: str) -> ranker_pb2.Background:
         if name not in self.stored:
