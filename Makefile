@@ -106,7 +106,7 @@ define generate
 $(BIN)/python -m grpc_tools.protoc -I protos -I protos/third_party --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
 	--plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --python_out=$(1) --grpc_python_out=$(1) \
 	--mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) --descriptor_set_out=$(1)/contract.binpb --include_source_info \
-	$(PROTOS) buf/validate/validate.proto
-PYTHONPATH=$(1) $(BIN)/python -m gateway.http.openapi $(1)/contract.binpb $(1)/backdrop/gateway/v1/openapi.json
+	$(PROTOS) buf/validate/validate.proto && \
+PYTHONPATH=$(1) $(BIN)/python -m gateway.http.openapi $(1)/contract.binpb $(1)/backdrop/gateway/v1/openapi.json && \
 rm $(1)/contract.binpb
 endef
