@@ -27,6 +27,7 @@ with grpc.insecure_channel(RANKER) as channel:
         print("stored", answer.name)
 
     print(stub.GetBackground(pb.GetBackgroundRequest(name=f"{LIBRARY}/backgrounds/oak")).background.captions)
+    print("state", stub.GetLibrary(pb.GetLibraryRequest(name=LIBRARY)).etag)
     page = stub.ListBackgrounds(pb.ListBackgroundsRequest(parent=LIBRARY))
     names = [each.name for each in page.backgrounds]
 

@@ -41,7 +41,7 @@ async def open_application(config: RankerConfig) -> AsyncIterator[server.Applica
         stack.push_async_callback(index.aclose)
         keeper = asyncio.create_task(_keep(index, embedder, space, home), name="index keeper")
         stack.push_async_callback(_cancel, keeper)
-        servicer = RankerServicer(Catalog(index, config.weights, config.max_backgrounds))
+        servicer = RankerServicer(Catalog(index, config.weights, config.max_backgrounds, alone=not config.qdrant_url))
         register = partial(ranker_pb2_grpc.add_RankerServiceServicer_to_server, servicer)
         yield server.Application(
             services={SERVICE_NAME: register}, checks={"store": index.check}, status_changed=status_changed

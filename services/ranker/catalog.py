@@ -88,6 +88,7 @@ class Catalog:
         index: embeds texts and keeps the vectors.
         weights: of the signals, where a request names no others.
         max_backgrounds: of one library; 0 for no limit.
+        alone: no other ranker writes to the same store.
     """
 
     def __init__(
@@ -95,10 +96,13 @@ class Catalog:
         index: Index[Any],
         weights: Mapping[Signal, float],
         max_backgrounds: int = 0,
+        *,
+        alone: bool = True,
     ) -> None:
         self._index = index
         self._weights = dict(weights)
         self._max_backgrounds = max_backgrounds
+        self._alone = alone
         self._quota = asyncio.Lock()
 
     def require_image_model(self, background: Background) -> None:
@@ -133,6 +137,17 @@ class Catalog:
         UPSERTED_BACKGROUNDS.inc(len(last))
         new = {name for name, is_new in zip(last, created, strict=True) if is_new}
         return [_take(new, each.name) for each in backgrounds]
+
+    async def etag(self, library: str) -> str:
+        """Another one after everything that may change how a request is answered; empty when that cannot be told.
+
+        Raises:
+            LibraryNotFound: the library holds nothing.
+        """
+        etag = self._index.etag(library) if self._alone else ""
+        async with self._index.reading() as version:
+            await _require(version.store, library)
+        return etag
 
     async def get(self, name: BackgroundName) -> Background:
         """Reads a background.

@@ -1,9 +1,11 @@
 """The index that requests go to: one version of it, until another takes its place, while requests go on."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, Self, TypeVar
+from uuid import uuid4
 
 from aiorwlock import RWLock
 
@@ -100,6 +102,8 @@ class Index(Generic[Store]):
         self._version = version
         self._writing = RWLock()
         self._written: set[Name] | None = None
+        self._origin = uuid4().hex
+        self._revisions: Counter[str] = Counter()
 
     @property
     def version(self) -> Version[Store]:
@@ -113,13 +117,21 @@ class Index(Generic[Store]):
             yield version
 
     @asynccontextmanager
-    async def writing(self, names: Iterable[Name]) -> AsyncIterator[Version[Store]]:
+    async def writing(self, names: Collection[Name]) -> AsyncIterator[Version[Store]]:
         """The version to write what has those names to, inside the `async with`."""
         async with self._writing.reader_lock:
             if self._written is not None:
                 self._written.update(names)
             async with self.reading() as version:
-                yield version
+                try:
+                    yield version
+                # What failed may have been written in part.
+                finally:
+                    self._revisions.update({name.library for name in names})
+
+    def etag(self, library: str) -> str:
+        """Another one after each write to the library, after each start, and with each model."""
+        return f"{self._origin}-{self._version.space.model}-{self._revisions[library]}"
 
     async def replace(
         self,

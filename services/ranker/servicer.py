@@ -54,6 +54,12 @@ class RankerServicer(ranker_pb2_grpc.RankerServiceServicer):
                 for response in await self._upsert(group):
                     yield response
 
+    async def GetLibrary(
+        self, request: ranker_pb2.GetLibraryRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ranker_pb2.GetLibraryResponse:
+        """Tells which state a library is in."""
+        return ranker_pb2.GetLibraryResponse(etag=await self._catalog.etag(_library(request.name)))
+
     async def GetBackground(
         self, request: ranker_pb2.GetBackgroundRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> ranker_pb2.GetBackgroundResponse:

@@ -671,3 +671,30 @@ async def test_what_was_chosen_obeys_filters_and_may_be_deleted(ranker: Ranker) 
 
     assert names(calm.hits) == ["calm"]
     assert set(names(gone.hits)) == {"b0", "b1", "b2", "b3", "calm"}
+
+
+async def etag(ranker: Ranker, library: str = "shop") -> str:
+    return (await ranker.GetLibrary(pb.GetLibraryRequest(name=f"libraries/{library}"))).etag
+
+
+async def test_a_librarys_etag_changes_with_whatever_may_change_an_answer(ranker: Ranker) -> None:
+    await fill_alike(ranker)
+    await fill_alike(ranker, "other")
+    etags = [await etag(ranker)]
+    answer = await ranker.RankBackgrounds(for_product(1, 0))
+    await upsert(ranker, a_background("other/new"))
+    assert await etag(ranker) == etags[0]
+
+    await upsert(ranker, a_background("shop/new"))
+    etags.append(await etag(ranker))
+    await choose(ranker, answer, "b2")
+    etags.append(await etag(ranker))
+    await ranker.ResetFeedback(pb.ResetFeedbackRequest(parent="libraries/shop"))
+    etags.append(await etag(ranker))
+    await ranker.DeleteBackground(pb.DeleteBackgroundRequest(name=background_name("new")))
+    etags.append(await etag(ranker))
+    assert len(set(etags)) == len(etags)
+
+
+async def test_a_library_that_is_not_there_has_no_etag(ranker: Ranker) -> None:
+    assert (await failure(etag(ranker, "none")))[0] is grpc.StatusCode.NOT_FOUND

@@ -658,7 +658,9 @@ class StageTiming(_message.Message):
     STAGE_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """`features`, `captions`, `grounding` or `ranking`."""
+    """`features`, `captions`, `grounding`, `embedding` or `ranking`; `remembered` alone, when the same was asked before and the
+    library has not changed since.
+    """
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration: ...
     def __init__(

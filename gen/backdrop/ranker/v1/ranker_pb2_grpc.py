@@ -46,6 +46,11 @@ class RankerServiceStub:
                 request_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.UpsertBackgroundsRequest.SerializeToString,
                 response_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.UpsertBackgroundsResponse.FromString,
                 _registered_method=True)
+        self.GetLibrary = channel.unary_unary(
+                '/backdrop.ranker.v1.RankerService/GetLibrary',
+                request_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.GetLibraryRequest.SerializeToString,
+                response_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.GetLibraryResponse.FromString,
+                _registered_method=True)
         self.GetBackground = channel.unary_unary(
                 '/backdrop.ranker.v1.RankerService/GetBackground',
                 request_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.GetBackgroundRequest.SerializeToString,
@@ -103,6 +108,13 @@ class RankerServiceServicer:
 
         Each request is answered by one response, in order; one with OK says that the background is durable: it survives
         the death of the server. A background that is refused does not end the stream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLibrary(self, request, context):
+        """GetLibrary tells that a library is there, and which state it is in. Errors: NOT_FOUND (LIBRARY_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -192,6 +204,11 @@ def add_RankerServiceServicer_to_server(servicer, server):
                     request_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.UpsertBackgroundsRequest.FromString,
                     response_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.UpsertBackgroundsResponse.SerializeToString,
             ),
+            'GetLibrary': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLibrary,
+                    request_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.GetLibraryRequest.FromString,
+                    response_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.GetLibraryResponse.SerializeToString,
+            ),
             'GetBackground': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBackground,
                     request_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.GetBackgroundRequest.FromString,
@@ -267,6 +284,33 @@ class RankerService:
             '/backdrop.ranker.v1.RankerService/UpsertBackgrounds',
             backdrop_dot_ranker_dot_v1_dot_ranker__pb2.UpsertBackgroundsRequest.SerializeToString,
             backdrop_dot_ranker_dot_v1_dot_ranker__pb2.UpsertBackgroundsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLibrary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backdrop.ranker.v1.RankerService/GetLibrary',
+            backdrop_dot_ranker_dot_v1_dot_ranker__pb2.GetLibraryRequest.SerializeToString,
+            backdrop_dot_ranker_dot_v1_dot_ranker__pb2.GetLibraryResponse.FromString,
             options,
             channel_credentials,
             insecure,

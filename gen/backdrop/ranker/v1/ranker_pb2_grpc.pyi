@@ -46,6 +46,8 @@ class RankerServiceStub:
     Each request is answered by one response, in order; one with OK says that the background is durable: it survives
     the death of the server. A background that is refused does not end the stream.
     """
+    GetLibrary: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.GetLibraryRequest, _ranker_pb2.GetLibraryResponse]
+    """GetLibrary tells that a library is there, and which state it is in. Errors: NOT_FOUND (LIBRARY_NOT_FOUND)."""
     GetBackground: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.GetBackgroundRequest, _ranker_pb2.GetBackgroundResponse]
     """GetBackground reads one background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
     ListBackgrounds: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.ListBackgroundsRequest, _ranker_pb2.ListBackgroundsResponse]
@@ -106,6 +108,8 @@ class RankerServiceAsyncStub(RankerServiceStub):
     Each request is answered by one response, in order; one with OK says that the background is durable: it survives
     the death of the server. A background that is refused does not end the stream.
     """
+    GetLibrary: _aio.UnaryUnaryMultiCallable[_ranker_pb2.GetLibraryRequest, _ranker_pb2.GetLibraryResponse]  # type: ignore[assignment]
+    """GetLibrary tells that a library is there, and which state it is in. Errors: NOT_FOUND (LIBRARY_NOT_FOUND)."""
     GetBackground: _aio.UnaryUnaryMultiCallable[_ranker_pb2.GetBackgroundRequest, _ranker_pb2.GetBackgroundResponse]  # type: ignore[assignment]
     """GetBackground reads one background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
     ListBackgrounds: _aio.UnaryUnaryMultiCallable[_ranker_pb2.ListBackgroundsRequest, _ranker_pb2.ListBackgroundsResponse]  # type: ignore[assignment]
@@ -169,6 +173,14 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         Each request is answered by one response, in order; one with OK says that the background is durable: it survives
         the death of the server. A background that is refused does not end the stream.
         """
+
+    @_abc_1.abstractmethod
+    def GetLibrary(
+        self,
+        request: _ranker_pb2.GetLibraryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranker_pb2.GetLibraryResponse, _abc.Awaitable[_ranker_pb2.GetLibraryResponse]]:
+        """GetLibrary tells that a library is there, and which state it is in. Errors: NOT_FOUND (LIBRARY_NOT_FOUND)."""
 
     @_abc_1.abstractmethod
     def GetBackground(
