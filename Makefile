@@ -49,7 +49,7 @@ lint: $(READY) protos-check ## All static checks
 	$(BIN)/lint-imports
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
-	$(BIN)/shellcheck .ci/run
+	$(BIN)/shellcheck .ci/run examples/curl.sh
 
 protos: $(READY) ## Write gen/ anew from protos/
 	$(BIN)/buf format --write --path protos/backdrop

@@ -36,6 +36,7 @@ class Stack:
 
     stub: gateway_pb2_grpc.GatewayServiceStub
     supervisor: Supervisor
+    http_url: str = f"http://127.0.0.1:{PORT + stack.HTTP_OFFSET}"
 
     def import_samples(self, library: str, *, use_manifest: bool) -> None:
         """Imports the sample library under the id `library`."""

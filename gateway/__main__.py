@@ -12,6 +12,7 @@ from gateway.http.app import create_app
 from gateway.http.server import serve_http
 from gateway.importer import Importer
 from gateway.peers import Captioner, Generator, Ranker
+from gateway.photo_cache import PhotoCache
 from gateway.recommender import Recommender
 from gateway.servicer import SERVICE, GatewayServicer
 
@@ -26,7 +27,8 @@ async def open_gateway(config: GatewayConfig) -> AsyncIterator[Application]:
         Ranker.connect(config.ranker_target) as ranker,
     ):
         writer = CaptionWriter(generator, captioner, config.grounding_margin)
-        recommender = Recommender(captioner, writer, ranker, config.candidate_count)
+        cache = PhotoCache(config.cache_size, config.cache_ttl_s)
+        recommender = Recommender(captioner, writer, ranker, cache, config.candidate_count)
         importer = Importer(captioner, writer, ranker, assets, config.import_deadline_s)
         servicer = GatewayServicer(recommender, importer, Exporter(ranker, assets), ranker, assets, config)
         checks = {"captioner": captioner.check, "ranker": ranker.check}

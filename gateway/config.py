@@ -41,6 +41,13 @@ class GatewayConfig(ServerConfig):
     candidate_count: int = Field(default=5, ge=1, le=8)
     """Scenes that are written for a product photo, each with a caption."""
 
+    cache_size: int = Field(default=256, ge=0)
+    """How many photos' features, and how many answers, are kept in memory: the same request again is answered at once,
+    and the same photo in another request is not read again. 0 keeps none."""
+
+    cache_ttl_s: float = Field(default=600, gt=0)
+    """Seconds that they are kept. Answers are forgotten as soon as their library changes."""
+
     grounding_margin: float = Field(default=0.05, ge=0, le=2)
     """A candidate is dropped when its image-text score is lower than the template caption's by more than this; one that
     claims more than the photo's features, unless it is higher by more than this."""

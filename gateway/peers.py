@@ -174,9 +174,15 @@ class Ranker(Peer):
         response = await self._answer(self._stub.ListBackgrounds(request, timeout=timeout_s, metadata=call_metadata()))
         return [_background(each) for each in response.backgrounds], response.next_page_token
 
-    async def require_library(self, library: str, timeout_s: float) -> None:
-        """Raises `NotFound` when the library holds no background."""
-        await self.list(library, 1, "", timeout_s)
+    async def etag(self, library: str, timeout_s: float) -> str:
+        """The state of a library, in which equal requests are ranked alike; empty when that cannot be told.
+
+        Raises:
+            NotFound: the library holds no background.
+        """
+        request = ranker_pb2.GetLibraryRequest(name=library)
+        response = await self._answer(self._stub.GetLibrary(request, timeout=timeout_s, metadata=call_metadata()))
+        return response.etag
 
     async def export(
         self, library: str, timeout_s: float | None

@@ -1,6 +1,8 @@
 """One recommendation: features, captions, grounding, ranking, reasons."""
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from hashlib import sha256
 
 from chassis.deadlines import Deadline
 from chassis.errors import BackdropError
@@ -18,6 +20,7 @@ from gateway.domain import (
     Wish,
 )
 from gateway.peers import Captioner, Ranker
+from gateway.photo_cache import PhotoCache
 from gateway.stopwatch import Stopwatch
 
 FEATURES_SHARE = 0.5
@@ -28,10 +31,13 @@ RANKING_SHARE = 1.0
 class Recommender:
     """Orchestrates one request over captioner, generator and ranker."""
 
-    def __init__(self, captioner: Captioner, writer: CaptionWriter, ranker: Ranker, candidate_count: int) -> None:
+    def __init__(
+        self, captioner: Captioner, writer: CaptionWriter, ranker: Ranker, cache: PhotoCache, candidate_count: int
+    ) -> None:
         self._captioner = captioner
         self._writer = writer
         self._ranker = ranker
+        self._cache = cache
         self._candidate_count = candidate_count
 
     async def recommend(self, image: bytes, wish: Wish, deadline: Deadline) -> AsyncGenerator[Step, None]:
@@ -45,17 +51,34 @@ class Recommender:
         Raises:
             BackdropError: with the reason of the stage that could not be done without.
         """
-        await self._ranker.require_library(wish.library, deadline.share(RANKING_SHARE))
-        reading, step = await self._read(image, deadline)
+        etag = await self._ranker.etag(wish.library, deadline.share(RANKING_SHARE))
+        photo = sha256(image).hexdigest()
+        steps = self._cache.answer(photo, wish, etag)
+        if steps:
+            for step in steps:
+                yield step
+            return
+        kept = []
+        async with aclosing(self._work(photo, image, wish, deadline)) as working:
+            async for step in working:
+                kept.append(step)
+                yield step
+        self._cache.keep_answer(photo, wish, etag, kept)
+
+    async def _work(self, photo: str, image: bytes, wish: Wish, deadline: Deadline) -> AsyncGenerator[Step, None]:
+        reading, step = await self._read(photo, image, deadline)
         yield step
         scenes, step = await self._write(reading, wish.language, deadline)
         yield step
         yield await self._rank(reading, scenes, wish, deadline)
 
-    async def _read(self, image: bytes, deadline: Deadline) -> tuple[Reading, Step]:
+    async def _read(self, photo: str, image: bytes, deadline: Deadline) -> tuple[Reading, Step]:
         stopwatch = Stopwatch()
         with stopwatch.stage("features"):
-            reading = await self._captioner.read(image, Subject.PRODUCT, deadline.share(FEATURES_SHARE))
+            reading = self._cache.reading(photo)
+            if reading is None:
+                reading = await self._captioner.read(image, Subject.PRODUCT, deadline.share(FEATURES_SHARE))
+                self._cache.keep_reading(photo, reading)
         return reading, Step("features", reading=reading, stages_s=stopwatch.stages_s)
 
     async def _write(self, reading: Reading, language: str, deadline: Deadline) -> tuple[list[str], Step]:

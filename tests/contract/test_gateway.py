@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -625,3 +626,53 @@ async def test_a_picture_that_was_lost_says_how_to_mend_it(stub: Any, tmp_path: 
     error = await error_of(stub.GetBackgroundImage(pb.GetBackgroundImageRequest(name=OAK)))
     assert reason_of(status_of(error)) == "PICTURE_NOT_FOUND"
     assert "import it again" in (error.details() or "")
+
+
+async def test_the_same_again_is_answered_from_memory_until_the_library_changes(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak"), item("sand")])
+    peers.ranker.etag = "1"
+    reads = peers.captioner.reads
+    first = await recommend(stub)
+    again = await recommend(stub)
+    assert [each.stage for each in again.stages] == ["remembered"]
+    del first.stages[:], again.stages[:]
+    assert again == first
+    assert (peers.captioner.reads, peers.generator.calls) == (reads + 1, 3)
+
+    other = await recommend(stub, limit=1)
+    assert len(other.recommendations) == 1
+    peers.ranker.etag = "2"
+    del peers.ranker.stored[OAK]
+    changed = await recommend(stub)
+    assert [each.background.name for each in changed.recommendations] == [f"{LIBRARY}/backgrounds/sand"]
+    # The photo is the same, so it was read once only.
+    assert peers.captioner.reads == reads + 1
+
+
+async def test_a_degraded_answer_is_not_kept(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    peers.ranker.etag = "1"
+    peers.generator.trouble.error = Unavailable("The language model is away.")
+    assert (await recommend(stub)).degraded
+    peers.generator.trouble.error = None
+    assert not (await recommend(stub)).degraded
+
+
+async def test_a_background_whose_licence_has_ended_is_not_recommended_from_memory(stub: Any, peers: Peers) -> None:
+    end = Timestamp()
+    end.FromDatetime(datetime.now(UTC) + timedelta(seconds=1))
+    await import_(stub, [item("oak", expire_time=end), item("sand")])
+    peers.ranker.etag = "1"
+    assert len((await recommend(stub)).recommendations) == 2
+    del peers.ranker.stored[OAK]
+    await asyncio.sleep(1.1)
+    assert len((await recommend(stub)).recommendations) == 1
+
+
+async def test_where_the_library_s_state_cannot_be_told_only_readings_are_kept(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    reads = peers.captioner.reads
+    await recommend(stub)
+    again = await recommend(stub)
+    assert "ranking" in {each.stage for each in again.stages}
+    assert peers.captioner.reads == reads + 1

@@ -42,8 +42,10 @@ class TinyCaptioner(captioner_pb2_grpc.CaptionerServiceServicer):
         self.search_embeddings: dict[bytes, list[float]] = {}
         self.scores: dict[str, float] = {}
         self.unsure: set[str] = set()
+        self.reads = 0
 
     async def ExtractFeatures(self, request: Any, context: Any) -> captioner_pb2.ExtractFeaturesResponse:
+        self.reads += 1
         await self.trouble.happen()
         if request.image == b"not a photo":
             raise InvalidArgument.of("image", "is not an image; send a JPEG")
@@ -126,6 +128,7 @@ class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
         self.duplicates: list[str] = []
         self.unused: list[ranker_pb2.UnusedSignal] = []
         self.image_model = MODEL
+        self.etag = ""
         self.feedback: dict[tuple[str, str], ranker_pb2.Feedback] = {}
 
     async def UpsertBackgrounds(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:
@@ -139,6 +142,11 @@ class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
             created = name not in self.stored
             self.stored[name] = request.background
             yield ranker_pb2.UpsertBackgroundsResponse(name=name, created=created)
+
+    async def GetLibrary(self, request: Any, context: Any) -> ranker_pb2.GetLibraryResponse:
+        await self.trouble.happen()
+        self._library(request.name)
+        return ranker_pb2.GetLibraryResponse(etag=self.etag)
 
     async def GetBackground(self, request: Any, context: Any) -> ranker_pb2.GetBackgroundResponse:
         await self.trouble.happen()

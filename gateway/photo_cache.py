@@ -1,0 +1,78 @@
+"""What the gateway remembers of photos, by their content: what was read from them, and whole answers."""
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from cachetools import TTLCache
+from prometheus_client import Counter
+
+from gateway.domain import Reading, Step, Wish
+
+LOOKUPS = Counter("backdrop_gateway_cache_lookups", "Looks for what is remembered.", ["what", "found"])
+
+
+class PhotoCache:
+    """The latest readings and answers, so many of each, for a limited time.
+
+    Answers belong to the state that their library was in, and only such are kept as nothing was degraded in.
+
+    Args:
+        size: readings, and answers, that are kept; 0 for none.
+        ttl_s: seconds that they are kept.
+        clock: gives seconds; injected by tests.
+    """
+
+    def __init__(self, size: int, ttl_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._readings: TTLCache[str, Reading] = TTLCache(size, ttl_s, clock)
+        self._answers: TTLCache[Hashable, tuple[Step, ...]] = TTLCache(size, ttl_s, clock)
+
+    def reading(self, photo: str) -> Reading | None:
+        """What was read from the photo of that SHA-256."""
+        found = self._readings.get(photo)
+        LOOKUPS.labels("reading", found is not None).inc()
+        return found
+
+    def keep_reading(self, photo: str, reading: Reading) -> None:
+        """Remembers what was read."""
+        if self._readings.maxsize:
+            self._readings[photo] = reading
+
+    def answer(self, photo: str, wish: Wish, etag: str) -> tuple[Step, ...]:
+        """The answer to the same wish for the same photo, from a library in the same state; empty where there is none.
+
+        Args:
+            photo: its SHA-256.
+            wish: what is asked for.
+            etag: the library's state; empty where it cannot be told.
+        """
+        key = _key(photo, wish, etag)
+        found = self._answers.get(key, ()) if etag else ()
+        if _has_expired(found):
+            del self._answers[key]
+            found = ()
+        LOOKUPS.labels("answer", bool(found)).inc()
+        return found
+
+    def keep_answer(self, photo: str, wish: Wish, etag: str, steps: Sequence[Step]) -> None:
+        """Remembers an answer in which nothing was degraded."""
+        if not etag or not self._answers.maxsize or any(step.degraded for step in steps):
+            return
+        first, *others = steps
+        self._answers[_key(photo, wish, etag)] = (
+            replace(first, stages_s={"remembered": 0.0}),
+            *(replace(each, stages_s={}) for each in others),
+        )
+
+
+def _key(photo: str, wish: Wish, etag: str) -> Hashable:
+    weights = tuple(sorted(wish.weights.items()))
+    return photo, etag, wish.library, wish.conditions, wish.limit, wish.language, wish.diversity, weights
+
+
+def _has_expired(steps: Sequence[Step]) -> bool:
+    """The licence of a background has ended since."""
+    now = datetime.now(UTC)
+    ends = (each.hit.background.expire_time for step in steps for each in step.recommendations)
+    return any(end is not None and end <= now for end in ends)
