@@ -76,6 +76,20 @@ class NotFound(BackdropError):
     reason = "NOT_FOUND"
 
 
+class Unauthenticated(BackdropError):
+    """The caller did not say who it is, or not so that it can be believed."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(BackdropError):
+    """The caller may not do this."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = "PERMISSION_DENIED"
+
+
 class FailedPrecondition(BackdropError):
     """The request is right, but the system is not in a state to do it."""
 

@@ -2,8 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 
+from chassis.errors import FailedPrecondition
 from chassis.server import Application, run
+from gateway.api_keys import Door
 from gateway.assets import Assets, open_store
 from gateway.captioning import CaptionWriter
 from gateway.config import GatewayConfig
@@ -17,9 +20,39 @@ from gateway.recommender import Recommender
 from gateway.servicer import SERVICE, GatewayServicer
 
 
+class OpenToAll(FailedPrecondition):
+    """The gateway would let in whoever reaches it over a network."""
+
+    reason = "OPEN_TO_ALL"
+
+
+def open_door(config: GatewayConfig) -> Door:
+    """Who is let in.
+
+    Raises:
+        BadKeys: the file of keys cannot be read.
+        OpenToAll: there is none, and the gateway does not listen on loopback alone.
+    """
+    if config.keys_file is None and not config.allow_anonymous and not is_loopback(config.host):
+        raise OpenToAll(
+            f"The gateway listens on {config.host} and asks for no keys. Set BACKDROP_GATEWAY_KEYS_FILE to a file of"
+            " backdrop keys create, or BACKDROP_GATEWAY_ALLOW_ANONYMOUS=true if something else guards it."
+        )
+    return Door(config.keys_file)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 @asynccontextmanager
 async def open_gateway(config: GatewayConfig) -> AsyncIterator[Application]:
     """Connects to the services behind; without captioner or ranker it is not ready, the generator may fail."""
+    door = open_door(config)
     assets = Assets(open_store(config.assets_url))
     async with (
         Captioner.connect(config.captioner_target) as captioner,
@@ -30,9 +63,10 @@ async def open_gateway(config: GatewayConfig) -> AsyncIterator[Application]:
         cache = PhotoCache(config.cache_size, config.cache_ttl_s)
         recommender = Recommender(captioner, writer, ranker, cache, config.candidate_count)
         importer = Importer(captioner, writer, ranker, assets, config.import_deadline_s)
-        servicer = GatewayServicer(recommender, importer, Exporter(ranker, assets), ranker, assets, config)
+        exporter = Exporter(ranker, assets)
+        servicer = GatewayServicer(recommender, importer, exporter, ranker, assets, door, config)
         checks = {"captioner": captioner.check, "ranker": ranker.check}
-        async with serve_http(create_app(servicer, checks), config.host, config.http_port, config.drain_s):
+        async with serve_http(create_app(servicer, door, checks), config.host, config.http_port, config.drain_s):
             yield Application({SERVICE: servicer.register}, checks)
 
 

@@ -1,5 +1,7 @@
 """What the gateway can be told."""
 
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -16,6 +18,12 @@ class GatewayConfig(ServerConfig):
 
     http_port: int = Field(default=8080, ge=0, le=65535)
     """Port to listen on for HTTP/JSON; 0 takes a free one."""
+
+    keys_file: Path | None = None
+    """File of API keys, as `backdrop keys` writes it; every call needs one of them. A change counts within seconds."""
+
+    allow_anonymous: bool = False
+    """Listen on more than loopback without asking for keys, since something else guards the gateway."""
 
     captioner_target: str = "127.0.0.1:50051"
     """gRPC target of the captioner; `dns:///name:port` spreads calls over all addresses of the name."""

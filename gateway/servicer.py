@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing, suppress
 from datetime import UTC
+from functools import partial
 
 import grpc
 from aiostream import Stream, stream
@@ -12,9 +13,10 @@ from backdrop.gateway.v1 import gateway_pb2 as pb
 from backdrop.gateway.v1 import gateway_pb2_grpc
 from chassis import validation
 from chassis.deadlines import Deadline
-from chassis.errors import InvalidArgument, NotFound, to_status
+from chassis.errors import BackdropError, NotFound, to_status
 from chassis.interceptors import Context
 from gateway import domain
+from gateway.api_keys import Door
 from gateway.assets import Assets
 from gateway.config import GatewayConfig
 from gateway.exporter import Exported, Exporter
@@ -37,6 +39,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         exporter: Exporter,
         ranker: Ranker,
         assets: Assets,
+        door: Door,
         config: GatewayConfig,
     ) -> None:
         self._recommender = recommender
@@ -44,6 +47,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self._exporter = exporter
         self._ranker = ranker
         self._assets = assets
+        self._door = door
         self._config = config
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -52,6 +56,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
         """Recommends backgrounds for a product photo."""
+        self._door.require(context, request.parent)
         response = pb.RecommendResponse()
         async with aclosing(self._steps(request, context)) as steps:
             async for step in steps:
@@ -62,6 +67,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self, request: pb.RecommendStreamRequest, context: Context
     ) -> AsyncIterator[pb.RecommendStreamResponse]:
         """Recommends backgrounds for a product photo, stage by stage."""
+        self._door.require(context, request.request.parent)
         async with aclosing(self._steps(request.request, context)) as steps:
             async for step in steps:
                 yield pb.RecommendStreamResponse(stage=step.stage, response=_recommended(step))
@@ -70,9 +76,13 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self, request_iterator: AsyncIterator[pb.ImportBackgroundsRequest], context: Context
     ) -> AsyncIterator[pb.ImportBackgroundsResponse]:
         """Imports a stream of backgrounds, several at once."""
+        self._door.authenticate(context)
         # Unordered, and no further item is taken while all places are in work: a fast sender waits.
         outcomes: Stream[Outcome] = stream.map(
-            request_iterator, self._import_one, ordered=False, task_limit=self._config.import_concurrency
+            request_iterator,
+            partial(self._import_one, context),
+            ordered=False,
+            task_limit=self._config.import_concurrency,
         )
         async with outcomes.stream() as streamer:
             async for outcome in streamer:
@@ -80,6 +90,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 
     async def GetBackground(self, request: pb.GetBackgroundRequest, context: Context) -> pb.GetBackgroundResponse:
         """Reads one background."""
+        self._door.require(context, request.name)
         found = await self._ranker.get(request.name, self._timeout_s(context))
         return pb.GetBackgroundResponse(background=_background(found))
 
@@ -87,12 +98,14 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self, request: pb.GetBackgroundImageRequest, context: Context
     ) -> pb.GetBackgroundImageResponse:
         """Reads the picture of a background."""
+        self._door.require(context, request.name)
         found = await self._ranker.get(request.name, self._timeout_s(context))
         image = await self._assets.get(found.name, found.sha256)
         return pb.GetBackgroundImageResponse(image=image, content_type=found.content_type)
 
     async def ListBackgrounds(self, request: pb.ListBackgroundsRequest, context: Context) -> pb.ListBackgroundsResponse:
         """Reads one page of a library."""
+        self._door.require(context, request.parent)
         page, next_page_token = await self._ranker.list(
             request.parent, request.page_size, request.page_token, self._timeout_s(context)
         )
@@ -103,6 +116,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self, request: pb.ExportBackgroundsRequest, context: Context
     ) -> AsyncIterator[pb.ExportBackgroundsResponse]:
         """Gives a library with its pictures and their records."""
+        self._door.require(context, request.parent)
         async with aclosing(self._exporter.export(request.parent, context.time_remaining())) as exported:
             async for each in exported:
                 yield _exported(each)
@@ -111,6 +125,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self, request: pb.DeleteBackgroundRequest, context: Context
     ) -> pb.DeleteBackgroundResponse:
         """Forgets a background, then its picture."""
+        self._door.require(context, request.name)
         found = await self._ranker.get(request.name, self._timeout_s(context))
         # It was there, so when it is gone now, it was a retry that found it so.
         with suppress(NotFound):
@@ -120,12 +135,14 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 
     async def RecordFeedback(self, request: pb.RecordFeedbackRequest, context: Context) -> pb.RecordFeedbackResponse:
         """Takes down which backgrounds of a recommendation were chosen, and which rejected."""
+        self._door.require(context, request.parent)
         given = domain.Feedback(request.recommendation_id, tuple(request.chosen), tuple(request.rejected))
         recorded = await self._ranker.record_feedback(request.parent, given, self._timeout_s(context))
         return pb.RecordFeedbackResponse(feedback=_feedback(recorded) if recorded else None)
 
     async def ListFeedback(self, request: pb.ListFeedbackRequest, context: Context) -> pb.ListFeedbackResponse:
         """Reads one page of what was recorded for a library."""
+        self._door.require(context, request.parent)
         page, next_page_token = await self._ranker.feedback_page(
             request.parent, request.page_size, request.page_token, self._timeout_s(context)
         )
@@ -133,14 +150,18 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 
     async def ResetFeedback(self, request: pb.ResetFeedbackRequest, context: Context) -> pb.ResetFeedbackResponse:
         """Forgets all feedback of a library."""
+        self._door.require(context, request.parent)
         return pb.ResetFeedbackResponse(
             count=await self._ranker.reset_feedback(request.parent, self._timeout_s(context))
         )
 
-    async def _import_one(self, request: pb.ImportBackgroundsRequest, *_: pb.ImportBackgroundsRequest) -> Outcome:
+    async def _import_one(
+        self, context: Context, request: pb.ImportBackgroundsRequest, *_: pb.ImportBackgroundsRequest
+    ) -> Outcome:
         try:
             validation.check(request)
-        except InvalidArgument as error:
+            self._door.require(context, request.name)
+        except BackdropError as error:
             return Outcome(request.name, error=error)
         return await self._importer.import_one(_item(request))
 

@@ -7,7 +7,7 @@ import typer
 from google.protobuf import json_format
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
-from gateway.cli import contact_sheet, exporting, giving_feedback, importing, stack, tables
+from gateway.cli import contact_sheet, exporting, giving_feedback, importing, making_keys, stack, tables
 from gateway.cli.client import (
     all_backgrounds,
     all_feedback,
@@ -31,6 +31,8 @@ backgrounds = typer.Typer(help="Look at the backgrounds of a library, or delete 
 app.add_typer(backgrounds, name="backgrounds")
 feedback = typer.Typer(help="Say what was chosen or rejected: the library learns.", no_args_is_help=True)
 app.add_typer(feedback, name="feedback")
+keys = typer.Typer(help="Make, list or revoke API keys of the gateway.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
 
 Target = Annotated[
     str, typer.Option(envvar="BACKDROP_TARGET", help="Where the gateway listens, HOST:PORT.", show_default=True)
@@ -308,6 +310,40 @@ def reset(
     with explained_errors(target), connect(target) as stub:
         count = stub.ResetFeedback(pb.ResetFeedbackRequest(parent=f"libraries/{library}")).count
         out(f"Forgot the feedback on {count} recommendations")
+
+
+KeysFile = Annotated[
+    Path, typer.Option("--file", envvar="BACKDROP_GATEWAY_KEYS_FILE", help="The file of keys.", dir_okay=False)
+]
+DEFAULT_KEYS = Path("keys.jsonl")
+
+
+@keys.command(name="create")
+def create_key(
+    name: Annotated[str, typer.Argument(help="The key's name, in lists and logs: a-z, 0-9 and dashes.")],
+    library: Annotated[
+        list[str], typer.Option("--library", "-l", help="A library that it is for; * stands for any characters.")
+    ],
+    file: KeysFile = DEFAULT_KEYS,
+) -> None:
+    """Make a key and show it, once: the file keeps its digest only.
+
+    A gateway that was started with BACKDROP_GATEWAY_KEYS_FILE=FILE takes it within a second. Clients send it as
+    `authorization: Bearer KEY`; this command line, from BACKDROP_API_KEY.
+    """
+    making_keys.create(file, name, library)
+
+
+@keys.command(name="list")
+def list_keys(file: KeysFile = DEFAULT_KEYS) -> None:
+    """List the keys by name, with their libraries."""
+    making_keys.show(file)
+
+
+@keys.command(name="revoke")
+def revoke_key(name: Annotated[str, typer.Argument(help="The key's name.")], file: KeysFile = DEFAULT_KEYS) -> None:
+    """Revoke a key: a running gateway refuses it within a second."""
+    making_keys.revoke(file, name)
 
 
 def main() -> None:

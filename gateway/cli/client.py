@@ -1,9 +1,12 @@
 """Calls to the gateway, and their errors as a person wants to read them."""
 
+import os
 import re
+from collections import namedtuple
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import typer
@@ -14,6 +17,7 @@ from chassis.channels import MAX_MESSAGE_BYTES
 from chassis.errors import reason_of, status_of, violations_of
 from gateway.cli.console import fail
 
+KEY_VARIABLE = "BACKDROP_API_KEY"
 MAX_IMAGE_BYTES = 32 * 1024 * 1024
 """The contract's limit, checked before a photo is sent."""
 
@@ -23,7 +27,33 @@ def connect(target: str) -> Iterator[gateway_pb2_grpc.GatewayServiceStub]:
     """A stub of the gateway at `target` for the time of the `with`."""
     options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
     with grpc.insecure_channel(target, options=options) as channel:
-        yield gateway_pb2_grpc.GatewayServiceStub(channel)
+        yield gateway_pb2_grpc.GatewayServiceStub(grpc.intercept_channel(channel, _Key()))
+
+
+class _Key(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInterceptor):
+    """Sends the API key of the environment with each call."""
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(_with_key(details), request)
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(_with_key(details), request)
+
+    def intercept_stream_stream(self, continuation: Any, details: Any, request_iterator: Any) -> Any:
+        return continuation(_with_key(details), request_iterator)
+
+
+def _with_key(details: Any) -> Any:
+    key = os.environ.get(KEY_VARIABLE)
+    metadata = [*(details.metadata or ()), *([("x-api-key", key)] if key else [])]
+    return _CallDetails(details.method, details.timeout, metadata, details.credentials, details.wait_for_ready, None)
+
+
+class _CallDetails(
+    namedtuple("_CallDetails", "method timeout metadata credentials wait_for_ready compression"),
+    grpc.ClientCallDetails,
+):
+    """What gRPC wants to know of a call."""
 
 
 @contextmanager
@@ -50,6 +80,8 @@ def _explain(error: grpc.Call, target: str) -> None:
         fail(first, *rest)
     if reason == "UNAVAILABLE":
         fail(f"No gateway answers at {target}.", "Start one with: backdrop up", "Or name another: --target HOST:PORT")
+    if reason in ("API_KEY_MISSING", "API_KEY_UNKNOWN"):
+        fail(status.message.partition(":")[0].rstrip(".") + ".", f"Set {KEY_VARIABLE} to the key that you were given.")
     if reason == "LIBRARY_NOT_FOUND":
         fail(status.message, "Fill it with: backdrop import DIRECTORY --library NAME")
     if reason == "DEADLINE_EXCEEDED":

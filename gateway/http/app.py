@@ -22,6 +22,7 @@ from backdrop.gateway.v1 import gateway_pb2 as pb
 from chassis.errors import BackdropError, to_status
 from chassis.health import Check
 from chassis.interceptors import REQUEST_ID_KEY, new_request_id, wrap_stream, wrap_unary
+from gateway.api_keys import Door
 from gateway.http.bodies import read_message, to_json
 from gateway.http.calls import Aborted, Behaviour, ClientGone, HttpContext, in_one_task, only, unless_gone
 from gateway.http.problems import (
@@ -56,12 +57,12 @@ class _Segment(Convertor[str]):
         return value
 
 
-def create_app(servicer: GatewayServicer, checks: Mapping[str, Check]) -> Starlette:
+def create_app(servicer: GatewayServicer, door: Door, checks: Mapping[str, Check]) -> Starlette:
     """All routes of the contract, `/openapi.json`, `/healthz` (it lives) and `/readyz` (so do those that it needs)."""
     register_url_convertor("segment", _Segment())
     app = Starlette(
         routes=[
-            *_call_routes(servicer),
+            *_call_routes(servicer, door),
             StarletteRoute("/openapi.json", _openapi),
             StarletteRoute("/healthz", _healthz),
             StarletteRoute("/readyz", _readyz(checks)),
@@ -72,12 +73,12 @@ def create_app(servicer: GatewayServicer, checks: Mapping[str, Check]) -> Starle
     return app
 
 
-def _call_routes(servicer: GatewayServicer) -> list[StarletteRoute]:
+def _call_routes(servicer: GatewayServicer, door: Door) -> list[StarletteRoute]:
     descriptor = ServiceDescriptorProto()
     pb.DESCRIPTOR.services_by_name["GatewayService"].CopyToProto(descriptor)
     by_path: dict[str, dict[str, Endpoint]] = defaultdict(dict)
     for route in read_routes(descriptor):
-        by_path[route.path][route.verb] = _endpoint(route, getattr(servicer, route.rpc))
+        by_path[route.path][route.verb] = _endpoint(route, getattr(servicer, route.rpc), door)
     return [
         StarletteRoute(path.replace("}", ":segment}"), _by_verb(endpoints), methods=list(endpoints))
         for path, endpoints in by_path.items()
@@ -91,7 +92,7 @@ def _by_verb(endpoints: Mapping[str, Endpoint]) -> Endpoint:
     return endpoint
 
 
-def _endpoint(route: Route, behaviour: Behaviour) -> Endpoint:
+def _endpoint(route: Route, behaviour: Behaviour, door: Door) -> Endpoint:
     method = pb.DESCRIPTOR.services_by_name["GatewayService"].methods_by_name[route.rpc]
     message_class = getattr(pb, method.input_type.name)
     answer = _streamer(route, behaviour) if route.gives_stream else _answerer(route, behaviour)
@@ -101,6 +102,8 @@ def _endpoint(route: Route, behaviour: Behaviour) -> Endpoint:
         try:
             context = HttpContext(request)
             request_id = context.request_id
+            # Before a body is taken from somebody unknown.
+            door.authenticate(context)
             message = message_class()
             await read_message(request, route, message, MAX_BODY_BYTES)
             return await answer(request, message, context)

@@ -78,6 +78,8 @@ _PROBLEM: Schema = {
 }
 _ERRORS = {
     "400": "A field of the request is wrong; `violations` names it.",
+    "401": "The API key is missing or unknown. Keys are asked for where the gateway is set up so.",
+    "403": "The API key is for other libraries.",
     "404": "There is no such library, background or picture.",
     "413": "The body is too large.",
     "415": "The body is neither JSON nor multipart/form-data.",
@@ -106,7 +108,12 @@ def describe(files: FileDescriptorSet, package: str) -> Schema:
             "description": contract.comment((_SERVICE, 0)),
         },
         "paths": paths,
-        "components": {"schemas": {"Problem": _PROBLEM, **contract.schemas()}},
+        "components": {
+            "schemas": {"Problem": _PROBLEM, **contract.schemas()},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+        # Only where the gateway is set up so.
+        "security": [{}, {"key": []}],
     }
 
 

@@ -102,6 +102,8 @@ def problem_response(status: Status, request_id: str, prefix: str = "") -> JSONR
     headers = {REQUEST_ID_KEY: request_id}
     if (retry_after_s := retry_after_s_of(status)) is not None:
         headers["Retry-After"] = str(math.ceil(retry_after_s))
+    if problem["status"] == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(problem, problem["status"], headers, MEDIA_TYPE)
 
 

@@ -42,6 +42,10 @@ class GatewayServiceStub:
     answered by JSON lines, or by server-sent events where `Accept` names text/event-stream. The header `Request-Timeout`,
     in seconds, is the deadline.
 
+    Where the gateway is set up to ask for API keys, send one as `authorization: Bearer KEY` or as `x-api-key`, over gRPC as
+    metadata. Without, or with one that is unknown, every call ends UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN); with
+    one for other libraries, PERMISSION_DENIED (LIBRARY_FORBIDDEN), whether the library is there or not.
+
     Answers with pictures may have 32 MiB, and pages of backgrounds more than 4 MiB: gRPC clients take more than 4 MiB only
     when told so (`grpc.max_receive_message_length`).
     """
@@ -125,6 +129,10 @@ class GatewayServiceServicer:
     (lists and messages as JSON). Errors are problems (RFC 9457) with the same codes, reasons and fields. A stream is
     answered by JSON lines, or by server-sent events where `Accept` names text/event-stream. The header `Request-Timeout`,
     in seconds, is the deadline.
+
+    Where the gateway is set up to ask for API keys, send one as `authorization: Bearer KEY` or as `x-api-key`, over gRPC as
+    metadata. Without, or with one that is unknown, every call ends UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN); with
+    one for other libraries, PERMISSION_DENIED (LIBRARY_FORBIDDEN), whether the library is there or not.
 
     Answers with pictures may have 32 MiB, and pages of backgrounds more than 4 MiB: gRPC clients take more than 4 MiB only
     when told so (`grpc.max_receive_message_length`).
@@ -321,6 +329,10 @@ class GatewayService:
     (lists and messages as JSON). Errors are problems (RFC 9457) with the same codes, reasons and fields. A stream is
     answered by JSON lines, or by server-sent events where `Accept` names text/event-stream. The header `Request-Timeout`,
     in seconds, is the deadline.
+
+    Where the gateway is set up to ask for API keys, send one as `authorization: Bearer KEY` or as `x-api-key`, over gRPC as
+    metadata. Without, or with one that is unknown, every call ends UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN); with
+    one for other libraries, PERMISSION_DENIED (LIBRARY_FORBIDDEN), whether the library is there or not.
 
     Answers with pictures may have 32 MiB, and pages of backgrounds more than 4 MiB: gRPC clients take more than 4 MiB only
     when told so (`grpc.max_receive_message_length`).
