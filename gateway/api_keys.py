@@ -9,10 +9,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import limits
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from chassis.errors import FailedPrecondition, PermissionDenied, Unauthenticated
+from chassis.errors import FailedPrecondition, PermissionDenied, ResourceExhausted, Unauthenticated
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +42,12 @@ class LibraryForbidden(PermissionDenied):
     reason = "LIBRARY_FORBIDDEN"
 
 
+class RateLimited(ResourceExhausted):
+    """The key has made as many calls as it may for now."""
+
+    reason = "RATE_LIMITED"
+
+
 class BadKeys(FailedPrecondition):
     """The file of keys cannot be read."""
 
@@ -54,21 +63,30 @@ class ApiKey(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     libraries: tuple[str, ...] = Field(min_length=1)
     """Ids of libraries; `*` stands for any characters."""
+    rate: str = ""
+    """How many calls it may make of one gateway, such as `600/minute`; imported backgrounds count. Empty for any."""
+
+    @field_validator("rate")
+    @classmethod
+    def _check_rate(cls, rate: str) -> str:
+        if rate:
+            limits.parse(rate)
+        return rate
 
     def allows(self, library: str) -> bool:
         """Whether the key is for the library of that id."""
         return any(fnmatchcase(library, each) for each in self.libraries)
 
 
-def new_key(key_id: str, libraries: Sequence[str]) -> tuple[str, ApiKey]:
+def new_key(key_id: str, libraries: Sequence[str], rate: str = "") -> tuple[str, ApiKey]:
     """A new key, which is told only once, and what the file keeps of it.
 
     Raises:
-        ValidationError: the id is none.
+        ValidationError: the id is none, or the rate.
     """
     # 256 random bits: nothing to guess, so a plain digest is enough.
     key = f"bd_{secrets.token_urlsafe(32)}"
-    return key, ApiKey(id=key_id, sha256=_digest(key), libraries=tuple(libraries))
+    return key, ApiKey(id=key_id, sha256=_digest(key), libraries=tuple(libraries), rate=rate)
 
 
 def read_keys(path: Path) -> list[ApiKey]:
@@ -108,6 +126,7 @@ class Door:
         self._clock = clock
         self._looked_s = clock()
         self._keys: dict[str, ApiKey] = {}
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._stamp: object = None
         if path is not None:
             self._stamp, self._keys = _stamp(path), _load(path)
@@ -141,12 +160,24 @@ class Door:
         Raises:
             ApiKeyMissing: as `authenticate`.
             ApiKeyUnknown: likewise.
+            RateLimited: the key has made too many calls of late.
             LibraryForbidden: the key is for other libraries.
         """
         key = self.authenticate(context)
+        if key is None:
+            return
+        self._count(key)
         library = name.split("/")[1]
-        if key is not None and not key.allows(library):
+        if not key.allows(library):
             raise LibraryForbidden(f"The API key {key.id} is not for libraries/{library}.")
+
+    def _count(self, key: ApiKey) -> None:
+        if not key.rate:
+            return
+        rate = limits.parse(key.rate)
+        if not self._limiter.hit(rate, key.id):
+            wait_s = self._limiter.get_window_stats(rate, key.id).reset_time - time.time()
+            raise RateLimited(f"The API key {key.id} may make {key.rate} calls.", retry_after_s=max(0.1, wait_s))
 
     def _refresh(self, path: Path) -> None:
         if self._clock() - self._looked_s < RELOAD_S:

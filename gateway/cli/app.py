@@ -324,6 +324,10 @@ def create_key(
     library: Annotated[
         list[str], typer.Option("--library", "-l", help="A library that it is for; * stands for any characters.")
     ],
+    rate: Annotated[
+        str,
+        typer.Option(help="Calls that it may make, such as 600/minute; imported pictures count. [default: any]"),
+    ] = "",
     file: KeysFile = DEFAULT_KEYS,
 ) -> None:
     """Make a key and show it, once: the file keeps its digest only.
@@ -331,7 +335,7 @@ def create_key(
     A gateway that was started with BACKDROP_GATEWAY_KEYS_FILE=FILE takes it within a second. Clients send it as
     `authorization: Bearer KEY`; this command line, from BACKDROP_API_KEY.
     """
-    making_keys.create(file, name, library)
+    making_keys.create(file, name, library, rate)
 
 
 @keys.command(name="list")

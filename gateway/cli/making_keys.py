@@ -10,14 +10,16 @@ from gateway.api_keys import ApiKey, BadKeys, new_key, read_keys, write_keys
 from gateway.cli.console import fail, out, stderr, stdout
 
 
-def create(path: Path, name: str, libraries: Sequence[str]) -> None:
+def create(path: Path, name: str, libraries: Sequence[str], rate: str) -> None:
     """Adds a key to the file and prints it, alone on stdout."""
     keys = _read(path)
     if any(each.id == name for each in keys):
         fail(f"There is a key {name} in {path}.", f"Revoke it first: backdrop keys revoke {name} --file {path}")
     try:
-        key, kept = new_key(name, libraries)
-    except ValidationError:
+        key, kept = new_key(name, libraries, rate)
+    except ValidationError as error:
+        if error.errors()[0]["loc"] == ("rate",):
+            fail(f"{rate} is no rate: write it as 600/minute, 10/second or 5000/day.")
         fail(f"{name} is no name for a key: use 1 to 63 of a-z, 0-9 and -.")
     write_keys(path, [*keys, kept])
     stderr.print(f"A key for {', '.join(libraries)}, shown this once; {path} keeps its digest:", soft_wrap=True)
@@ -26,9 +28,9 @@ def create(path: Path, name: str, libraries: Sequence[str]) -> None:
 
 def show(path: Path) -> None:
     """Prints a table of the keys."""
-    table = Table("name", "libraries", "digest", box=None, pad_edge=False)
+    table = Table("name", "libraries", "rate", "digest", box=None, pad_edge=False)
     for each in _read(path):
-        table.add_row(each.id, ", ".join(each.libraries), f"{each.sha256[:8]}…")
+        table.add_row(each.id, ", ".join(each.libraries), each.rate or "any", f"{each.sha256[:8]}…")
     stdout.print(table)
 
 

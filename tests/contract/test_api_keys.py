@@ -1,5 +1,7 @@
 """Without a key, with a wrong one, with one for another library: nothing is readable, by no call and no route."""
 
+import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,22 +10,21 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
-from backdrop.gateway.v1 import gateway_pb2_grpc
-from chassis.channels import open_channel
 from chassis.errors import reason_of, status_of
-from chassis.server import start
-from gateway.__main__ import OpenToAll, open_door, open_gateway
+from gateway.__main__ import OpenToAll, open_door
 from gateway.api_keys import BadKeys, Door, new_key, read_keys, write_keys
+from gateway.cli.app import app
 from gateway.config import GatewayConfig
-from gateway.servicer import SERVICE
-from tests.contract.test_http import PICTURE, free_port
+from tests.servers.gateway import RunningGateway, running_gateway
 from tests.servers.peers import Peers
 
 METHODS = list(pb.DESCRIPTOR.services_by_name["GatewayService"].methods)
 DESCRIPTION = json.loads(Path(pb.__file__).with_name("openapi.json").read_text())
 ROUTES = [(verb, path) for path, verbs in DESCRIPTION["paths"].items() for verb in verbs]
+PICTURE = base64.b64encode(b"picture").decode()
 OAK = "libraries/shop/backgrounds/oak"
 SECRET = "An oak table that nobody else may see"
 
@@ -31,8 +32,9 @@ SECRET = "An oak table that nobody else may see"
 class Guarded:
     """A gateway that asks for keys, with one for the library `shop` and one for `other`."""
 
-    def __init__(self, keys_file: Path, stub: Any, http: httpx.AsyncClient) -> None:
-        self.keys_file, self.stub, self.http = keys_file, stub, http
+    def __init__(self, keys_file: Path, gateway: RunningGateway) -> None:
+        self.keys_file, self.stub, self.http = keys_file, gateway.stub, gateway.http
+        self.target = f"127.0.0.1:{gateway.port}"
         self.keys: dict[str, str] = {}
 
     async def call(self, method: Any, key: str) -> tuple[str, str]:
@@ -79,23 +81,8 @@ async def guarded(tmp_path: Path) -> AsyncIterator[Guarded]:
     write_keys(keys_file, [kept for _, kept in made.values()])
     peers = Peers()
     await peers.start()
-    config = GatewayConfig(
-        port=0,
-        http_port=free_port(),
-        keys_file=keys_file,
-        assets_url=str(tmp_path / "assets"),
-        captioner_target=peers.targets["captioner"],
-        generator_target=peers.targets["generator"],
-        ranker_target=peers.targets["ranker"],
-        drain_s=1,
-    )
-    async with (
-        open_gateway(config) as application,
-        start(config, application) as server,
-        open_channel(f"127.0.0.1:{server.port}", SERVICE) as channel,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{config.http_port}", timeout=20) as http,
-    ):
-        running = Guarded(keys_file, gateway_pb2_grpc.GatewayServiceStub(channel), http)
+    async with running_gateway(peers, tmp_path, keys_file=keys_file) as gateway:
+        running = Guarded(keys_file, gateway)
         running.keys = {name: key for name, (key, _) in made.items()}
         item = pb.ImportBackgroundsRequest(name=OAK, image=b"picture", title=SECRET)
         metadata = [("authorization", f"Bearer {running.keys['shop']}")]
@@ -144,6 +131,30 @@ async def test_who_is_unknown_need_not_send_a_body_to_hear_it(guarded: Guarded) 
 async def test_description_and_health_are_open(guarded: Guarded) -> None:
     for path in ("/openapi.json", "/healthz", "/readyz"):
         assert (await guarded.http.get(path)).status_code == 200
+
+
+async def test_a_key_that_calls_too_often_hears_when_to_come_again(guarded: Guarded) -> None:
+    key, kept = new_key("slow", ["shop"], "2/hour")
+    write_keys(guarded.keys_file, [*read_keys(guarded.keys_file), kept])
+    async with asyncio.timeout(10):
+        while (await guarded.call(METHODS[0], key))[0] == "API_KEY_UNKNOWN":
+            await asyncio.sleep(0.1)
+    path = "/v1/libraries/{library}/backgrounds/{background}"
+    assert (await guarded.request("get", path, key)).status_code == 200
+    refused = await guarded.request("get", path, key)
+    assert (refused.status_code, refused.json()["reason"]) == (429, "RATE_LIMITED")
+    assert 0 < int(refused.headers["retry-after"]) <= 7200
+    assert (await guarded.request("get", path, guarded.keys["shop"])).status_code == 200
+
+
+async def test_the_command_line_takes_its_key_from_the_environment(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["backgrounds", "list", "--library", "shop", "--target", guarded.target]
+    refused = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+    assert (refused.exit_code, "BACKDROP_API_KEY" in refused.stderr) == (1, True)
+    monkeypatch.setenv("BACKDROP_API_KEY", guarded.keys["shop"])
+    assert "oak" in (await asyncio.to_thread(CliRunner().invoke, app, arguments)).stdout
 
 
 def context(key: str) -> Any:

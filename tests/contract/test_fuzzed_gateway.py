@@ -7,7 +7,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from backdrop.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from chassis.server import start
-from gateway.__main__ import open_gateway
-from gateway.config import GatewayConfig
-from tests.contract.test_http import free_port
+from tests.servers.gateway import RunningGateway, running_gateway
 from tests.servers.peers import Peers
 
 DESCRIPTION = Path(gateway_pb2.__file__).with_name("openapi.json")
@@ -45,47 +42,24 @@ NAMES = st.sampled_from(
 )
 
 
-@dataclass
-class Gateway:
-    """Where it listens."""
-
-    http_port: int
-    port: int = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.http_port}"
-
-
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     """It runs in a thread of its own."""
     loop = asyncio.new_event_loop()
-    started, ended = threading.Event(), asyncio.Event()
-    running = Gateway(http_port=free_port())
+    started: Future[RunningGateway] = Future()
+    ended = asyncio.Event()
 
-    async def serve(assets: Path) -> None:
+    async def serve(folder: Path) -> None:
         peers = Peers()
         await peers.start()
-        config = GatewayConfig(
-            port=0,
-            http_port=running.http_port,
-            assets_url=str(assets),
-            captioner_target=peers.targets["captioner"],
-            generator_target=peers.targets["generator"],
-            ranker_target=peers.targets["ranker"],
-            drain_s=1,
-        )
-        async with open_gateway(config) as application, start(config, application) as server:
-            running.port = server.port
-            started.set()
+        async with running_gateway(peers, folder) as running:
+            started.set_result(running)
             await ended.wait()
         await peers.stop_all()
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(tmp_path_factory.mktemp("assets")),))
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(tmp_path_factory.mktemp("gateway")),))
     thread.start()
-    assert started.wait(30)
-    yield running
+    yield started.result(30)
     loop.call_soon_threadsafe(ended.set)
     thread.join(30)
     loop.close()
@@ -94,7 +68,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 schema = schemathesis.openapi.from_path(DESCRIPTION)
 
 
-def test_the_gateway_serves_its_description(gateway: Gateway) -> None:
+def test_the_gateway_serves_its_description(gateway: RunningGateway) -> None:
     assert httpx.get(f"{gateway.url}/openapi.json").json() == json.loads(DESCRIPTION.read_text())
 
 
@@ -107,7 +81,7 @@ def no_server_error(context: Any, response: Any, case: Any) -> None:
 @pytest.mark.timeout(600)
 @schema.parametrize()
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-def test_no_request_makes_the_gateway_fail_or_answer_what_is_not_described(case: Any, gateway: Gateway) -> None:
+def test_no_request_makes_the_gateway_fail_or_answer_what_is_not_described(case: Any, gateway: RunningGateway) -> None:
     case.call_and_validate(
         base_url=gateway.url,
         checks=[
@@ -153,7 +127,7 @@ DOCUMENTED = (code_pb2.OK, code_pb2.INVALID_ARGUMENT, code_pb2.NOT_FOUND)
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("method", list(SERVICE.methods), ids=lambda method: method.name)
-def test_no_message_makes_the_gateway_fail(method: Any, gateway: Gateway) -> None:
+def test_no_message_makes_the_gateway_fail(method: Any, gateway: RunningGateway) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
         stub = gateway_pb2_grpc.GatewayServiceStub(channel)
         list(stub.ImportBackgrounds(iter([OAK])))

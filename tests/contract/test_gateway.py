@@ -12,9 +12,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
-from backdrop.gateway.v1 import gateway_pb2_grpc
 from backdrop.ranker.v1 import ranker_pb2
-from chassis.channels import open_channel
 from chassis.errors import (
     NotFound,
     ResourceExhausted,
@@ -24,10 +22,7 @@ from chassis.errors import (
     status_of,
     violations_of,
 )
-from chassis.server import start
-from gateway.__main__ import open_gateway
-from gateway.config import GatewayConfig
-from gateway.servicer import SERVICE
+from tests.servers.gateway import running_gateway
 from tests.servers.peers import Peers
 
 LIBRARY = "libraries/shop"
@@ -44,22 +39,8 @@ async def peers() -> AsyncIterator[Peers]:
 
 @pytest.fixture
 async def stub(peers: Peers, tmp_path: Path) -> AsyncIterator[Any]:
-    config = GatewayConfig(
-        http_port=0,
-        port=0,
-        assets_url=str(tmp_path / "assets"),
-        captioner_target=peers.targets["captioner"],
-        generator_target=peers.targets["generator"],
-        ranker_target=peers.targets["ranker"],
-        import_deadline_s=5,
-        candidate_count=3,
-    )
-    async with (
-        open_gateway(config) as application,
-        start(config, application) as server,
-        open_channel(f"127.0.0.1:{server.port}", SERVICE) as channel,
-    ):
-        yield gateway_pb2_grpc.GatewayServiceStub(channel)
+    async with running_gateway(peers, tmp_path, candidate_count=3) as gateway:
+        yield gateway.stub
 
 
 def item(background_id: str, image: bytes = b"picture", **fields: Any) -> pb.ImportBackgroundsRequest:

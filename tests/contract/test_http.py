@@ -3,18 +3,16 @@
 import asyncio
 import base64
 import json
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import generate_latest
 
 from chassis.errors import ResourceExhausted
-from chassis.server import start
-from gateway.__main__ import open_gateway
-from gateway.config import GatewayConfig
+from tests.servers.gateway import running_gateway
 from tests.servers.peers import Peers
 
 SHOP = "/v1/libraries/shop"
@@ -33,28 +31,8 @@ async def peers() -> AsyncIterator[Peers]:
 
 @pytest.fixture
 async def client(peers: Peers, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    config = GatewayConfig(
-        port=0,
-        http_port=free_port(),
-        assets_url=str(tmp_path / "assets"),
-        captioner_target=peers.targets["captioner"],
-        generator_target=peers.targets["generator"],
-        ranker_target=peers.targets["ranker"],
-        drain_s=1,
-        candidate_count=3,
-    )
-    async with (
-        open_gateway(config) as application,
-        start(config, application),
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{config.http_port}", timeout=20) as running,
-    ):
-        yield running
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    async with running_gateway(peers, tmp_path, candidate_count=3) as gateway:
+        yield gateway.http
 
 
 async def put_oak(client: httpx.AsyncClient, **fields: Any) -> httpx.Response:
@@ -221,8 +199,6 @@ async def test_work_for_a_client_that_has_left_is_cancelled(client: httpx.AsyncC
 
 
 async def metrics() -> str:
-    from prometheus_client import generate_latest
-
     lines = generate_latest().decode().splitlines()
     return "\n".join(line for line in lines if line.startswith("backdrop_rpcs_total") and "/Recommend" in line)
 

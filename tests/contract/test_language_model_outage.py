@@ -10,15 +10,11 @@ from typing import Any
 import pytest
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
-from backdrop.gateway.v1 import gateway_pb2_grpc
-from chassis.channels import open_channel
 from chassis.server import start
-from gateway.__main__ import open_gateway
-from gateway.config import GatewayConfig
-from gateway.servicer import SERVICE
 from services.generator.__main__ import open_application
 from services.generator.config import GeneratorConfig
 from tests.servers import language_server
+from tests.servers.gateway import running_gateway
 from tests.servers.language_server import LanguageServer, Reply, answering, candidates, sending
 from tests.servers.peers import Peers
 
@@ -43,18 +39,9 @@ async def stub(llm: LanguageServer, tmp_path: Path) -> AsyncIterator[Any]:
         generator_config = GeneratorConfig(port=0, llm_url=llm.url)
         generator = await stack.enter_async_context(open_application(generator_config))
         generator_server = await stack.enter_async_context(start(generator_config, generator))
-        config = GatewayConfig(
-            http_port=0,
-            port=0,
-            assets_url=str(tmp_path),
-            captioner_target=peers.targets["captioner"],
-            generator_target=f"127.0.0.1:{generator_server.port}",
-            ranker_target=peers.targets["ranker"],
-        )
-        gateway = await stack.enter_async_context(open_gateway(config))
-        server = await stack.enter_async_context(start(config, gateway))
-        channel = await stack.enter_async_context(open_channel(f"127.0.0.1:{server.port}", SERVICE))
-        yield gateway_pb2_grpc.GatewayServiceStub(channel)
+        peers.targets["generator"] = f"127.0.0.1:{generator_server.port}"
+        gateway = await stack.enter_async_context(running_gateway(peers, tmp_path))
+        yield gateway.stub
 
 
 FAILURES: dict[str, tuple[Reply, set[str]]] = {

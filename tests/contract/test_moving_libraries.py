@@ -13,14 +13,8 @@ from google.protobuf import json_format
 from typer.testing import CliRunner
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
-from backdrop.gateway.v1 import gateway_pb2_grpc
-from chassis import server
-from chassis.channels import open_channel
 from chassis.errors import Unavailable
-from gateway.__main__ import open_gateway
 from gateway.cli.app import app
-from gateway.config import GatewayConfig
-from gateway.servicer import SERVICE
 from services.ranker.catalog import Catalog
 from services.ranker.config import RankerConfig
 from services.ranker.edge_store import open_edge_store
@@ -28,6 +22,7 @@ from services.ranker.index import Index, Version
 from services.ranker.servicer import RankerServicer
 from services.ranker.text_embedding import TextEmbedder
 from services.ranker.vector_store import VectorSpace
+from tests.servers.gateway import running_gateway
 from tests.servers.peers import MODEL, Peers
 from tests.unit.services.ranker.fakes import WordCounter
 
@@ -80,20 +75,8 @@ async def installation(folder: Path, image_model: str = MODEL) -> AsyncIterator[
         peers.captioner.search_embeddings = LOOKS
         await peers.start()
         stack.push_async_callback(peers.stop_all)
-        settings = GatewayConfig(
-            http_port=0,
-            port=0,
-            assets_url=str(folder / "assets"),
-            captioner_target=peers.targets["captioner"],
-            generator_target=peers.targets["generator"],
-            ranker_target=peers.targets["ranker"],
-            candidate_count=3,
-        )
-        application = await stack.enter_async_context(open_gateway(settings))
-        running = await stack.enter_async_context(server.start(settings, application))
-        target = f"127.0.0.1:{running.port}"
-        channel = await stack.enter_async_context(open_channel(target, SERVICE))
-        yield Installation(peers, gateway_pb2_grpc.GatewayServiceStub(channel), target, folder)
+        gateway = await stack.enter_async_context(running_gateway(peers, folder, candidate_count=3))
+        yield Installation(peers, gateway.stub, f"127.0.0.1:{gateway.port}", folder)
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ def test_a_key_is_revoked_by_its_name(file: str) -> None:
     [
         (["create", "web", "--library", "shop"], "Revoke it first"),
         (["create", "Web Shop", "--library", "shop"], "is no name for a key"),
+        (["create", "app", "--library", "shop", "--rate", "often"], "600/minute"),
         (["revoke", "none"], "There is no key none"),
     ],
 )
