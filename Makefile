@@ -45,7 +45,7 @@ test: $(READY) ## All tests
 lint: $(READY) protos-check ## All static checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy chassis gateway services benchmarks deploy
+	$(BIN)/mypy chassis gateway services benchmarks deploy client
 	$(BIN)/lint-imports
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml

@@ -20,20 +20,22 @@ def open_channel(target: str, service: str) -> grpc.aio.Channel:
         target: such as `127.0.0.1:50051` or `dns:///captioner:50051`.
         service: full name of the gRPC service that the channel is for.
     """
-    return grpc.aio.insecure_channel(
-        target,
-        options=[
-            ("grpc.service_config", _service_config(service)),
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-            # Only what is kept can be sent again; by default that is 256 KiB, less than a photo.
-            ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
-            # A restarted peer is found again within two seconds.
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 2000),
-        ],
-    )
+    return grpc.aio.insecure_channel(target, options=channel_options(service))
+
+
+def channel_options(service: str) -> list[tuple[str, str | int]]:
+    """What makes a channel as `open_channel` says, for channels of other kinds."""
+    return [
+        ("grpc.service_config", _service_config(service)),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        # Only what is kept can be sent again; by default that is 256 KiB, less than a photo.
+        ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
+        # A restarted peer is found again within two seconds.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2000),
+    ]
 
 
 def call_metadata() -> tuple[tuple[str, str], ...]:
