@@ -114,7 +114,7 @@ async def _served(method: str, context: Context) -> AsyncIterator[None]:
             log.exception("call_crashed")
             await _abort(context, request_id, code, to_status(_unexpected(request_id)))
         finally:
-            _record(method, code, time.perf_counter() - started, facts)
+            record(method, code, time.perf_counter() - started, facts)
 
 
 def _unexpected(request_id: str) -> BackdropError:
@@ -126,7 +126,8 @@ async def _abort(context: Context, request_id: str, code: grpc.StatusCode, statu
     await context.abort(code, status.message, metadata)
 
 
-def _record(method: str, code: grpc.StatusCode, seconds: float, facts: dict[str, str]) -> None:
+def record(method: str, code: grpc.StatusCode, seconds: float, facts: dict[str, str]) -> None:
+    """Counts and logs a call that has ended."""
     RPC_SECONDS.labels(method).observe(seconds)
     RPCS.labels(method, code.name).inc()
     log.info("call", code=code.name, duration_ms=round(seconds * 1000, 1), **facts)

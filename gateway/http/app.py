@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import structlog
 from google.protobuf.descriptor_pb2 import ServiceDescriptorProto
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
@@ -21,7 +22,7 @@ from starlette.routing import Route as StarletteRoute
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from chassis.errors import BackdropError, to_status
 from chassis.health import Check
-from chassis.interceptors import REQUEST_ID_KEY, new_request_id, wrap_stream, wrap_unary
+from chassis.interceptors import REQUEST_ID_KEY, new_request_id, record, wrap_stream, wrap_unary
 from gateway.api_keys import Door
 from gateway.http.bodies import read_message, to_json
 from gateway.http.calls import Aborted, Behaviour, ClientGone, HttpContext, in_one_task, only, unless_gone
@@ -108,7 +109,7 @@ def _endpoint(route: Route, behaviour: Behaviour, door: Door) -> Endpoint:
             await read_message(request, route, message, MAX_BODY_BYTES)
             return await answer(request, message, context)
         except BackdropError as error:
-            return problem_response(to_status(error), request_id)
+            return _refused(error, route, request_id)
         except Aborted as aborted:
             return problem_response(aborted.status, request_id, "".join(f"{each}." for each in route.filled))
         except ClientGone:
@@ -117,11 +118,22 @@ def _endpoint(route: Route, behaviour: Behaviour, door: Door) -> Endpoint:
     return endpoint
 
 
+def _refused(error: BackdropError, route: Route, request_id: str) -> Response:
+    """The answer to a request that did not become a call; it is logged and counted as one."""
+    with structlog.contextvars.bound_contextvars(request_id=request_id, method=_method(route)):
+        record(_method(route), error.code, 0.0, {"reason": error.reason, "error": error.message})
+    return problem_response(to_status(error), request_id)
+
+
+def _method(route: Route) -> str:
+    return f"/{SERVICE}/{route.rpc}"
+
+
 Answer = Callable[[Request, Message, HttpContext], Awaitable[Response]]
 
 
 def _answerer(route: Route, behaviour: Behaviour) -> Answer:
-    method = f"/{SERVICE}/{route.rpc}"
+    method = _method(route)
     unary, stream = wrap_unary(method, behaviour), wrap_stream(method, behaviour)
 
     async def first(message: Message, context: HttpContext) -> Message:
@@ -144,7 +156,7 @@ def _answerer(route: Route, behaviour: Behaviour) -> Answer:
 
 
 def _streamer(route: Route, behaviour: Behaviour) -> Answer:
-    stream = wrap_stream(f"/{SERVICE}/{route.rpc}", behaviour)
+    stream = wrap_stream(_method(route), behaviour)
 
     async def answer(request: Request, message: Message, context: HttpContext) -> Response:
         responses = in_one_task(stream(message, context))

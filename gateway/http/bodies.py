@@ -40,16 +40,8 @@ async def read_message(request: Request, route: Route, message: Message, max_byt
     pictures: dict[str, bytes] = {}
     if route.body:
         limited = Request(request.scope, _limited(request.receive, max_bytes))
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type == MULTIPART:
-            async with _form(limited) as form:
-                values |= _fields(form, filled.DESCRIPTOR)
-                pictures = await _pictures(form, filled.DESCRIPTOR)
-        elif media_type == JSON:
-            values |= _object(await limited.body())
-            pictures = _take_pictures(values, filled.DESCRIPTOR)
-        else:
-            raise UnsupportedMediaType(f"Send {JSON} or {MULTIPART}, not {media_type or 'a body of no stated type'}.")
+        given, pictures = await _read_body(limited, filled.DESCRIPTOR)
+        values |= given
     _fill(filled, values)
     for name, picture in pictures.items():
         setattr(filled, name, picture)
@@ -60,6 +52,19 @@ def to_json(message: Message) -> dict[str, Any]:
     """The message as a JSON object; fields that are not set are there with their default, unless they may be absent."""
     found: dict[str, Any] = json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
     return found
+
+
+async def _read_body(request: Request, descriptor: Any) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The fields of a body by their names in JSON, and its pictures by their names in the contract."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == MULTIPART:
+        async with _form(request) as form:
+            return _fields(form, descriptor), await _pictures(form, descriptor)
+    if media_type == JSON:
+        values = _object(await request.body())
+        pictures = _take_pictures(values, descriptor)
+        return values, pictures
+    raise UnsupportedMediaType(f"Send {JSON} or {MULTIPART}, not {media_type or 'a body of no stated type'}.")
 
 
 def _limited(receive: Receive, max_bytes: int) -> Receive:

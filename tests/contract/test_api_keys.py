@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
@@ -126,6 +127,14 @@ async def test_a_library_that_is_not_there_is_as_forbidden_as_one_that_is(guarde
 async def test_who_is_unknown_need_not_send_a_body_to_hear_it(guarded: Guarded) -> None:
     response = await guarded.http.post("/v1/libraries/shop:recommend", content=b"no json")
     assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+
+
+async def test_who_is_refused_is_logged(guarded: Guarded) -> None:
+    with capture_logs() as logs:
+        await guarded.http.get("/v1/libraries/shop/backgrounds", headers={"x-api-key": "bd_wrong"})
+        await guarded.http.get("/v1/libraries/shop/backgrounds", headers={"x-api-key": guarded.keys["other"]})
+    assert [each["reason"] for each in logs if each["event"] == "call"] == ["API_KEY_UNKNOWN", "LIBRARY_FORBIDDEN"]
+    assert "bd_" not in str(logs)
 
 
 async def test_description_and_health_are_open(guarded: Guarded) -> None:
