@@ -16,8 +16,10 @@ from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount
 from starlette.routing import Route as StarletteRoute
+from starlette.staticfiles import StaticFiles
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from chassis.errors import BackdropError, to_status
@@ -34,11 +36,12 @@ from gateway.http.problems import (
     to_problem,
 )
 from gateway.http.routes import Route, read_routes
-from gateway.http.security import SecurityHeaders
+from gateway.http.security import PAGE_POLICY, SecurityHeaders
 from gateway.servicer import SERVICE, GatewayServicer
 
 MAX_BODY_BYTES = 48 * 1024 * 1024
 """Room for the largest picture in base64."""
+PAGE = Path(__file__).parent.parent / "page"
 EVENT_STREAM = "text/event-stream"
 JSON_LINES = "application/x-ndjson"
 PING_S = 15
@@ -64,6 +67,8 @@ def create_app(servicer: GatewayServicer, door: Door, checks: Mapping[str, Check
     app = Starlette(
         routes=[
             *_call_routes(servicer, door),
+            StarletteRoute("/", _page),
+            Mount("/page", StaticFiles(directory=PAGE)),
             StarletteRoute("/openapi.json", _openapi),
             StarletteRoute("/healthz", _healthz),
             StarletteRoute("/readyz", _readyz(checks)),
@@ -197,6 +202,10 @@ async def _lines(items: AsyncIterator[tuple[str, dict[str, Any]]]) -> AsyncItera
 
 def _event_name(response: Any) -> str:
     return str(getattr(response, "stage", "") or "message")
+
+
+async def _page(request: Request) -> Response:
+    return FileResponse(PAGE / "index.html", headers={"Content-Security-Policy": PAGE_POLICY})
 
 
 async def _openapi(request: Request) -> Response:

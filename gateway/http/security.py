@@ -11,6 +11,12 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
 }
 
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""What the page may do: run its own files, ask its own gateway, and show pictures of both."""
+
 
 class SecurityHeaders:
     """Adds the headers to every answer that does not have its own."""

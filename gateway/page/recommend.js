@@ -1,0 +1,138 @@
+// A photo, its stages as they are done, and the backgrounds with what speaks for each.
+
+import { recommend, recordFeedback } from "./api.js";
+import { acceptFiles, byId, element, pictureOf, showError, title } from "./dom.js";
+
+const LIMIT = 6;
+const STAGES = ["features", "captions", "ranking"];
+const SIGNALS = {
+  SIGNAL_TEXT: "captions", SIGNAL_IMAGE: "picture", SIGNAL_PHOTO: "likeness", SIGNAL_COLOR: "colours",
+  SIGNAL_SPACE: "free space", SIGNAL_KEYWORDS: "words", SIGNAL_FEEDBACK: "feedback",
+};
+let running = new AbortController();
+
+export function start() {
+  acceptFiles(byId("photo-drop"), byId("photo"), ([photo]) => ask(photo));
+}
+
+async function ask(photo) {
+  running.abort();
+  running = new AbortController();
+  const { signal } = running;
+  showError(null);
+  reset(photo);
+  try {
+    await recommend(photo, LIMIT, (stage, answer) => { if (!signal.aborted) show(stage, answer); }, signal);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    byId("stages").hidden = true;
+    showError(error);
+  }
+}
+
+function reset(photo) {
+  const shown = byId("photo-shown");
+  URL.revokeObjectURL(shown.src);
+  shown.src = URL.createObjectURL(photo);
+  shown.hidden = false;
+  for (const name of ["features", "captions", "recommendations"]) byId(name).hidden = true;
+  byId("degraded").replaceChildren();
+  byId("stages").hidden = false;
+  for (const item of byId("stages").children) item.className = "";
+  byId("stages").firstElementChild.className = "working";
+}
+
+function show(stage, answer) {
+  const [done, next] = [stage, STAGES[STAGES.indexOf(stage) + 1]].map((name) =>
+    byId("stages").querySelector(`[data-stage="${name}"]`));
+  done.className = "done";
+  if (next) next.className = "working";
+  byId("degraded").append(...answer.degraded.map((each) => element("p", { textContent: each.message })));
+  if (stage === "features") showFeatures(answer.features);
+  if (stage === "captions") showCaptions(answer.candidates);
+  if (stage === "ranking") showRecommendations(answer);
+}
+
+const percent = (share) => `${Math.round(share * 100)} %`;
+
+function showFeatures(features) {
+  const rows = features.flatMap(({ category, labels, unsure }) => [
+    element("dt", { textContent: category.replaceAll("_", " ") }),
+    element("dd", {}, ...(unsure || !labels.length ? ["not sure"] : labels.map(chip))),
+  ]);
+  byId("features").querySelector("dl").replaceChildren(...rows);
+  byId("features").hidden = false;
+}
+
+function chip({ name, confidence }) {
+  return element("span", { className: "chip" }, `${name} `, element("small", { textContent: percent(confidence) }));
+}
+
+function showCaptions(candidates) {
+  const items = candidates.map(({ caption, scene, verdict, reason }) => {
+    const used = verdict === "VERDICT_USED";
+    return element("li", { className: used ? "used" : "dropped" },
+      element("span", { className: "verdict", textContent: used ? "Used: " : "Dropped: " }), caption,
+      element("span", { className: "scene", textContent: `Scene: ${scene}` }),
+      element("span", { className: "reason", textContent: reason }));
+  });
+  byId("captions").querySelector("ul").replaceChildren(...items);
+  byId("captions").hidden = false;
+}
+
+function showRecommendations({ recommendations, recommendationId }) {
+  const opinions = new Map();
+  const cards = recommendations.map((each) => card(each, recommendationId, opinions));
+  byId("recommendations").querySelector("ol").replaceChildren(...cards);
+  byId("recommendations").hidden = false;
+  if (!cards.length) showError(new Error("Nothing in this library passes; import backgrounds first."));
+}
+
+function card({ background, reason, signals }, recommendationId, opinions) {
+  const text = element("div", { className: "text" },
+    element("strong", { textContent: title(background) }),
+    element("p", { className: "soft", textContent: reason }),
+    element("details", {}, element("summary", { textContent: "What speaks for it" }), parts(signals)));
+  if (recommendationId) text.append(buttons(background, recommendationId, opinions));
+  return element("li", { className: "card" }, pictureOf(background), text);
+}
+
+function parts(signals) {
+  const rows = signals.flatMap(({ signal, similarity, weight }) => {
+    const name = SIGNALS[signal] ?? signal;
+    return [
+      element("span", { textContent: name }),
+      element("meter", { min: 0, max: 1, value: Math.max(0, similarity), ariaLabel: `${name}: ${percent(similarity)}` }),
+      element("span", { textContent: `× ${percent(weight)}` }),
+    ];
+  });
+  return element("div", { className: "parts" }, ...rows);
+}
+
+function buttons(background, recommendationId, opinions) {
+  const kinds = { chosen: "Like", rejected: "Dislike" };
+  const made = Object.entries(kinds).map(([opinion, label]) => {
+    const button = element("button", { type: "button", textContent: label, ariaPressed: "false" });
+    button.setAttribute("aria-label", `${label}: ${title(background)}`);
+    button.addEventListener("click", () => toggle(opinion, button));
+    return button;
+  });
+
+  async function toggle(opinion, button) {
+    const before = opinions.get(background.name);
+    if (before === opinion) opinions.delete(background.name);
+    else opinions.set(background.name, opinion);
+    try {
+      const of = (wanted) => [...opinions].filter(([, each]) => each === wanted).map(([name]) => name);
+      await recordFeedback(recommendationId, of("chosen"), of("rejected"));
+      for (const each of made) each.ariaPressed = String(each === button && before !== opinion);
+      showError(null);
+    } catch (error) {
+      if (before) opinions.set(background.name, before);
+      else opinions.delete(background.name);
+      showError(error);
+    }
+  }
+
+  return element("div", { className: "buttons" }, ...made);
+}
