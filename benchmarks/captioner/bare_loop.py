@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from chassis.images.decoding import Limits
 from services.captioner.config import CaptionerConfig
-from services.captioner.image_decoding import Limits
 from services.captioner.image_input import Pixels
 from services.captioner.image_text_model import ImageTextModel
 from services.captioner.model_loading import load_model

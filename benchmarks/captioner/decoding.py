@@ -14,8 +14,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from chassis.images.decoding import Limits, decode
 from services.captioner.config import CaptionerConfig
-from services.captioner.image_decoding import Limits, decode
 from services.captioner.image_text_model import Embedding, ImageTextModel
 from services.captioner.model_loading import load_model
 

@@ -12,14 +12,14 @@ import structlog
 from PIL import Image
 
 from backdrop.captioner.v1.captioner_pb2_grpc import add_CaptionerServiceServicer_to_server
+from chassis.admission import Admission
+from chassis.images.decoding import Limits
 from chassis.server import Application
-from services.captioner.admission import Admission
 from services.captioner.batched_model import BatchedModel
 from services.captioner.calibration_file import load_calibrations
 from services.captioner.config import CaptionerConfig
 from services.captioner.embedding_cache import EmbeddingCache
 from services.captioner.features import PhotoReader
-from services.captioner.image_decoding import Limits
 from services.captioner.model_worker import LoadModel, ModelWorker, load_configured_model
 from services.captioner.servicer import SERVICE_NAME, CaptionerServicer
 from services.captioner.taxonomy import load_taxonomies
@@ -78,7 +78,7 @@ async def open_reader(config: CaptionerConfig, worker: ModelWorker) -> AsyncIter
                 load_calibrations(config.taxonomy_dir),
                 EmbeddingCache(config.cache_dir),
                 Limits(int(config.max_image_mib * 1024 * 1024), int(config.max_megapixels * 1_000_000)),
-                Admission(config.max_pending),
+                Admission("captioner", config.max_pending),
                 executor,
             )
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from chassis.config import ServerConfig
-from services.captioner.device import usable_cores
+from chassis.cores import usable_cores
 
 
 class CaptionerConfig(ServerConfig):

@@ -51,12 +51,6 @@ class OutOfMemory(ResourceExhausted):
     reason = "OUT_OF_MEMORY"
 
 
-class QueueFull(ResourceExhausted):
-    """As many requests are pending as the captioner takes."""
-
-    reason = "QUEUE_FULL"
-
-
 class ModelRestarting(Unavailable):
     """The model's process has ended, and another one is being started."""
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import Histogram
 
+from chassis.admission import Admission
 from chassis.errors import InvalidArgument
-from services.captioner.admission import Admission
+from chassis.images.decoding import Limits
 from services.captioner.batched_model import BatchedModel, Embedded
 from services.captioner.calibration_file import Calibrations, CategoryCalibration
 from services.captioner.category_readers import (
@@ -26,7 +27,6 @@ from services.captioner.embedding_cache import EmbeddingCache
 from services.captioner.errors import ModelMismatch
 from services.captioner.foreground import shrink
 from services.captioner.free_space import FreeSpace, measure_free_space
-from services.captioner.image_decoding import Limits
 from services.captioner.image_text_model import Embedding
 from services.captioner.label_embeddings import LabelEmbeddings, LabelTexts
 from services.captioner.palette import Clusters, ColorNamer, PaletteColor, find_clusters, name_palette, to_lab

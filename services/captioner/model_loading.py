@@ -7,8 +7,9 @@ from time import perf_counter
 import numpy as np
 import structlog
 
+from chassis.cores import usable_cores
 from services.captioner.config import CaptionerConfig
-from services.captioner.device import choose_device, choose_dtype, is_cpu, usable_cores
+from services.captioner.device import choose_device, choose_dtype, is_cpu
 from services.captioner.embedding_cache import EmbeddingCache
 from services.captioner.errors import ModelNotLoaded
 from services.captioner.image_text_model import ImageTextModel

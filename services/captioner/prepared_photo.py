@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from chassis.images.decoding import Limits, decode
 from services.captioner.foreground import SIDE_PX, Box, Foreground, find_foreground, shrink
-from services.captioner.image_decoding import Limits, decode
 from services.captioner.image_input import ImageInput, Pixels
 from services.captioner.views import cut_views
 

@@ -8,13 +8,13 @@ from typing import Any
 import structlog
 from prometheus_client import Counter
 
+from chassis.coalescing import Coalescing
 from chassis.deadlines import Deadline
 from chassis.errors import BackdropError
 from services.generator import reading
 from services.generator.answer_cache import Answer, AnswerCache, key_of
 from services.generator.candidates import Candidate, Unreadable
 from services.generator.claims import ClaimChecker
-from services.generator.coalescing import Coalescing
 from services.generator.completion import Completion
 from services.generator.dialect import Question
 from services.generator.errors import LlmGarbled, LlmRejected, LlmTimeout
@@ -84,7 +84,7 @@ class CaptionWriter:
         self._cache = cache
         self._languages = languages
         self._patterns = patterns
-        self._coalescing: Coalescing[Answer] = Coalescing()
+        self._coalescing: Coalescing[Answer] = Coalescing("generator")
 
     async def write(self, features: Features, subject: Subject, count: int, language: str, timeout_s: float) -> Answer:
         """Writes at most `count` candidates, translated into the language of a BCP 47 tag where the model knows it.

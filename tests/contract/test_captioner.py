@@ -15,14 +15,14 @@ from PIL import Image
 from backdrop.captioner.v1 import captioner_pb2 as pb
 from backdrop.captioner.v1 import captioner_pb2_grpc
 from chassis import errors, server
-from services.captioner.admission import Admission
+from chassis.admission import Admission
+from chassis.images.decoding import Limits
 from services.captioner.batched_model import BatchedModel
 from services.captioner.calibration_file import Calibrations
 from services.captioner.config import CaptionerConfig
 from services.captioner.embedding_cache import EmbeddingCache
 from services.captioner.errors import ModelFailed, OutOfMemory
 from services.captioner.features import PhotoReader
-from services.captioner.image_decoding import Limits
 from services.captioner.image_input import Pixels
 from services.captioner.image_text_model import Embeddings
 from services.captioner.servicer import SERVICE_NAME, CaptionerServicer
@@ -95,7 +95,7 @@ SHIPPED = load_taxonomies()
 async def captioner(model: MoodyModel, tmp_path: Path) -> AsyncIterator[Captioner]:
     (tmp_path / "things.yaml").write_text(TAXONOMY)
     taxonomies = SHIPPED | {"things": load_taxonomy(tmp_path / "things.yaml")}
-    cache, admission = EmbeddingCache(tmp_path), Admission(MAX_PENDING)
+    cache, admission = EmbeddingCache(tmp_path), Admission("captioner", MAX_PENDING)
     async with BatchedModel(ThreadEncoder(model), max_batch=8, max_wait_s=0.005) as batched:
         with ThreadPoolExecutor(2) as executor:
             reader = await PhotoReader.open(batched, taxonomies, Calibrations(), cache, Limits(), admission, executor)

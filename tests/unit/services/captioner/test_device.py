@@ -1,10 +1,7 @@
-import os
-from pathlib import Path
-
 import pytest
 import torch
 
-from services.captioner.device import choose_device, choose_dtype, is_cpu, usable_cores
+from services.captioner.device import choose_device, choose_dtype, is_cpu
 from services.captioner.errors import ModelNotLoaded
 
 
@@ -28,34 +25,3 @@ def test_precision_is_as_asked() -> None:
     assert choose_dtype("bfloat16", torch.device("cpu")) == torch.bfloat16
     assert choose_dtype("float32", torch.device("cpu")) == torch.float32
     assert choose_dtype("auto", torch.device("cpu")) in {torch.bfloat16, torch.float32}
-
-
-@pytest.fixture
-def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
-
-
-@pytest.mark.usefixtures("four_cores")
-@pytest.mark.parametrize(
-    ("quota", "cores"),
-    [("max 100000", 4), ("250000 100000", 3), ("50000 100000", 1), ("900000 100000", 4), ("nonsense", 4)],
-)
-def test_a_containers_quota_limits_the_cores(tmp_path: Path, quota: str, cores: int) -> None:
-    (tmp_path / "cpu.max").write_text(f"{quota}\n")
-
-    assert usable_cores(tmp_path) == cores
-
-
-@pytest.mark.usefixtures("four_cores")
-@pytest.mark.parametrize(("quota", "cores"), [("-1", 4), ("200000", 2)])
-def test_so_does_a_quota_of_the_first_version_of_cgroups(tmp_path: Path, quota: str, cores: int) -> None:
-    (tmp_path / "cpu").mkdir()
-    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
-    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
-
-    assert usable_cores(tmp_path) == cores
-
-
-@pytest.mark.usefixtures("four_cores")
-def test_without_a_container_all_cores_of_the_affinity_are_used(tmp_path: Path) -> None:
-    assert usable_cores(tmp_path) == 4

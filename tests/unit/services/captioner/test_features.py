@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from chassis.admission import Admission, QueueFull
 from chassis.errors import InvalidArgument
-from services.captioner.admission import Admission
+from chassis.images.decoding import Limits
 from services.captioner.batched_model import BatchedModel
 from services.captioner.calibration_file import Calibrations
 from services.captioner.embedding_cache import EmbeddingCache
-from services.captioner.errors import ModelMismatch, QueueFull
+from services.captioner.errors import ModelMismatch
 from services.captioner.features import PhotoReader
-from services.captioner.image_decoding import Limits
 from services.captioner.image_input import Pixels
 from services.captioner.image_text_model import Embedding, Embeddings
 from services.captioner.taxonomy import Taxonomy
@@ -61,7 +61,7 @@ class CountingAdmission(Admission):
 
 @pytest.fixture
 def admission() -> CountingAdmission:
-    return CountingAdmission(1)
+    return CountingAdmission("captioner", 1)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ async def test_a_second_start_embeds_no_labels(tmp_path: Path) -> None:
             with ThreadPoolExecutor(1) as executor:
                 cache = EmbeddingCache(tmp_path)
                 await PhotoReader.open(
-                    model, {"things": THINGS}, Calibrations(), cache, Limits(), Admission(9), executor
+                    model, {"things": THINGS}, Calibrations(), cache, Limits(), Admission("captioner", 9), executor
                 )
         encoded.append(color_model.encoded_texts)
 

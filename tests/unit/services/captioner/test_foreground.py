@@ -1,9 +1,14 @@
+import contextlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from chassis.errors import InvalidArgument
+from chassis.images.decoding import Limits, decode
 from services.captioner.foreground import find_foreground
 from services.captioner.views import cut_views
+from tests.hostile import hostile_images
 from tests.unit.services.captioner.fakes import a_photo
 
 
@@ -96,3 +101,11 @@ def test_a_product_that_fills_the_photo_has_no_second_view() -> None:
     photo.paste("navy", (8, 8, 292, 292))
     foreground = find_foreground(photo, None)
     assert foreground is None or len(cut_views(photo, foreground.box)) == 1
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_whatever_can_be_decoded_can_be_searched() -> None:
+    for hostile in hostile_images(800, seed=3):
+        with contextlib.suppress(InvalidArgument):
+            photo = decode(hostile, Limits(), 256)
+            find_foreground(photo.image, photo.alpha)

@@ -9,9 +9,7 @@ from prometheus_client import Counter
 
 from chassis.deadlines import Deadline
 
-COALESCED = Counter(
-    "backdrop_generator_coalesced", "Requests that waited for the answer of an equal one instead of asking the model."
-)
+COALESCED = Counter("backdrop_coalesced", "Requests that waited for the result of an equal one.", ["server"])
 
 T = TypeVar("T")
 
@@ -24,9 +22,14 @@ class _Flight(Generic[T]):
 
 
 class Coalescing(Generic[T]):
-    """Runs work once for all who ask for it while it runs; it is cancelled when none of them waits any more."""
+    """Runs work once for all who ask for it while it runs; it is cancelled when none of them waits any more.
 
-    def __init__(self) -> None:
+    Args:
+        server: its name, for metrics.
+    """
+
+    def __init__(self, server: str) -> None:
+        self._server = server
         self._flights: dict[Hashable, _Flight[T]] = {}
 
     async def join(self, key: Hashable, work: Callable[[Deadline], Awaitable[T]], deadline: Deadline) -> tuple[T, bool]:
@@ -46,7 +49,7 @@ class Coalescing(Generic[T]):
         if flight is None:
             flight = self._begin(key, work)
         else:
-            COALESCED.inc()
+            COALESCED.labels(self._server).inc()
         flight.deadline.extend_to(deadline)
         flight.waiters += 1
         try:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from chassis.errors import InvalidArgument
-from services.captioner.foreground import find_foreground
-from services.captioner.image_decoding import FORMATS, Limits, decode
+from chassis.images.decoding import FORMATS, Limits, decode
 from tests.hostile import hostile_images, png
 from tests.unit.services.captioner.fakes import a_photo, encode
 
@@ -371,6 +370,21 @@ def test_hostile_images_are_read_or_refused_and_good_ones_stay_as_they_were() ->
         with contextlib.suppress(InvalidArgument):
             photo = decode(hostile, LIMITS, 256)
             assert photo.image.mode == "RGB"
-            find_foreground(photo.image, photo.alpha)
 
     assert [decode(each, LIMITS, SIDE_PX).image.tobytes() for each in good] == alone
+
+
+def test_the_error_names_the_field_that_the_photo_came_in() -> None:
+    with pytest.raises(InvalidArgument, match="background_image: it is empty") as caught:
+        decode(b"", LIMITS, SIDE_PX, field="background_image")
+
+    assert [each.field for each in caught.value.violations] == ["background_image"]
+
+
+def test_colours_under_transparency_are_kept_apart() -> None:
+    glass = Image.new("RGBA", (20, 20), (0, 40, 0, 51))
+
+    photo = decode(encode(glass, "PNG"), LIMITS, SIDE_PX)
+
+    assert photo.color.getpixel((5, 5)) == (0, 40, 0)
+    np.testing.assert_allclose(photo.image.getpixel((5, 5)), (204, 212, 204), atol=1)

@@ -2,8 +2,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from services.captioner.admission import Admission
-from services.captioner.errors import QueueFull
+from chassis.admission import Admission, QueueFull
 
 
 class Clock:
@@ -14,7 +13,7 @@ class Clock:
 
 
 def test_the_request_over_the_limit_is_refused_and_the_next_one_after_an_end_is_not() -> None:
-    admission = Admission(2)
+    admission = Admission("captioner", 2)
     with admission.admit():
         with admission.admit(), pytest.raises(QueueFull, match="2 requests pending"), admission.admit():
             pass
@@ -23,7 +22,7 @@ def test_the_request_over_the_limit_is_refused_and_the_next_one_after_an_end_is_
 
 
 def test_a_request_that_fails_gives_its_permit_back() -> None:
-    admission = Admission(1)
+    admission = Admission("captioner", 1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), admission.admit():
             raise ZeroDivisionError
@@ -34,7 +33,7 @@ def test_the_hint_when_to_come_again_follows_how_long_requests_take(
     seconds_each: float, least: float, most: float
 ) -> None:
     clock = Clock()
-    admission = Admission(4, clock)
+    admission = Admission("captioner", 4, clock)
     for _ in range(100):
         with admission.admit():
             clock.now += seconds_each

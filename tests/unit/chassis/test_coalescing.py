@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
+from chassis.coalescing import Coalescing
 from chassis.deadlines import Deadline
-from services.generator.coalescing import Coalescing
 
 
 async def test_the_work_sees_the_deadline_of_the_most_patient() -> None:
-    coalescing: Coalescing[float] = Coalescing()
+    coalescing: Coalescing[float] = Coalescing("test")
 
     async def work(deadline: Deadline) -> float:
         await asyncio.sleep(0.05)
@@ -22,7 +22,7 @@ async def test_the_work_sees_the_deadline_of_the_most_patient() -> None:
 
 
 async def test_other_keys_do_not_wait_for_each_other() -> None:
-    coalescing: Coalescing[str] = Coalescing()
+    coalescing: Coalescing[str] = Coalescing("test")
     met = asyncio.Barrier(2)
 
     async def work(_: Deadline) -> str:
@@ -34,7 +34,7 @@ async def test_other_keys_do_not_wait_for_each_other() -> None:
 
 
 async def test_work_that_all_left_is_begun_anew_for_the_next() -> None:
-    coalescing: Coalescing[int] = Coalescing()
+    coalescing: Coalescing[int] = Coalescing("test")
     begun = 0
 
     async def work(_: Deadline) -> int:

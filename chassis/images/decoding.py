@@ -13,7 +13,7 @@ from PIL import AvifImagePlugin, ExifTags, Image, UnidentifiedImageError
 from pillow_heif import register_heif_opener
 
 from chassis.errors import InvalidArgument
-from services.captioner.color_profiles import to_srgb
+from chassis.images.color_profiles import to_srgb
 
 # Pillow opens more, but some of that runs other programs (EPS) or is no photo.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "TIFF")
@@ -62,6 +62,7 @@ class Photo:
 
     Attributes:
         image: sRGB, scaled down by a whole factor, composited on white.
+        color: the same before it was composited; of a photo without transparency the same picture.
         alpha: opacity of `image`, uint8 of shape (height, width); None when the photo has no transparent pixel.
         width: of the full photo, in pixels.
         height: of the full photo, in pixels.
@@ -69,13 +70,18 @@ class Photo:
     """
 
     image: Image.Image
+    color: Image.Image
     alpha: NDArray[np.uint8] | None
     width: int
     height: int
     content_type: str
 
 
-def decode(data: bytes, limits: Limits, side_px: int) -> Photo:
+class _Unreadable(Exception):
+    """Says what is wrong with a photo, and what to send instead."""
+
+
+def decode(data: bytes, limits: Limits, side_px: int, field: str = "image") -> Photo:
     """Decodes a photo: its first frame, in sRGB, upright.
 
     Args:
@@ -83,14 +89,22 @@ def decode(data: bytes, limits: Limits, side_px: int) -> Photo:
         limits: checked before any pixel is decoded.
         side_px: what the photo's shorter side keeps when the photo is scaled down; it is never scaled up. Of strips,
             more than eight times as long as wide, the longer side keeps eight times as much.
+        field: of the request that the photo came in, for errors.
 
     Raises:
-        InvalidArgument: `data` is empty, no photo, damaged, or over a limit. The field is `image`.
+        InvalidArgument: `data` is empty, no photo, damaged, or over a limit; it names the field.
     """
+    try:
+        return _decode(data, limits, side_px)
+    except _Unreadable as error:
+        raise InvalidArgument.of(field, str(error)) from error
+
+
+def _decode(data: bytes, limits: Limits, side_px: int) -> Photo:
     if not data:
-        raise _invalid("it is empty; send the bytes of a photo")
+        raise _Unreadable("it is empty; send the bytes of a photo")
     if len(data) > limits.max_bytes:
-        raise _invalid(f"it has {len(data):,} bytes, over the limit of {limits.max_bytes:,}; send a smaller photo")
+        raise _Unreadable(f"it has {len(data):,} bytes, over the limit of {limits.max_bytes:,}; send a smaller photo")
     with _open(data) as image:
         _check_pixels(image, limits)
         if image.format in {"JPEG", "MPO"}:
@@ -98,22 +112,19 @@ def decode(data: bytes, limits: Limits, side_px: int) -> Photo:
         orientation = _orientation(image)
         width, height = image.size if orientation not in _SWAPPING_TURNS else image.size[::-1]
         content_type = _content_type(image)
-        rgb, alpha = _read(image, side_px, orientation)
-    return Photo(rgb, alpha, width, height, content_type)
-
-
-def _invalid(description: str) -> InvalidArgument:
-    return InvalidArgument.of("image", description)
+        color, opacity = _read(image, side_px, orientation)
+    alpha = None if opacity is None else np.asarray(opacity)
+    return Photo(_on_white(color, opacity), color, alpha, width, height, content_type)
 
 
 def _open(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
-        raise _invalid(f"it is not a photo in a format that is read ({', '.join(FORMATS)})") from None
+        raise _Unreadable(f"it is not a photo in a format that is read ({', '.join(FORMATS)})") from None
     # A damaged header makes Pillow's decoders raise errors of many kinds.
     except Exception as error:
-        raise _invalid("its header is damaged; send the photo again") from error
+        raise _Unreadable("its header is damaged; send the photo again") from error
 
 
 def _check_pixels(image: Image.Image, limits: Limits) -> None:
@@ -124,7 +135,7 @@ def _check_pixels(image: Image.Image, limits: Limits) -> None:
         width = max(width, _whole(tags.get(_TIFF_TILE_WIDTH)))
         height = max(height, _whole(tags.get(_TIFF_TILE_LENGTH)))
     if width * height > limits.max_pixels:
-        raise _invalid(
+        raise _Unreadable(
             f"{width:,} x {height:,} pixels are over the limit of {limits.max_pixels / 1e6:g} megapixels; "
             "scale the photo down"
         )
@@ -137,7 +148,7 @@ def _whole(value: object) -> int:
 def _check_scans(data: bytes) -> None:
     # Counting bytes is quick, but also finds what only looks like a scan inside metadata.
     if data.count(b"\xff\xda") > _MAX_JPEG_SCANS and _count_scans(data) > _MAX_JPEG_SCANS:
-        raise _invalid(f"it is a JPEG of more than {_MAX_JPEG_SCANS} scans; save it again as an ordinary JPEG")
+        raise _Unreadable(f"it is a JPEG of more than {_MAX_JPEG_SCANS} scans; save it again as an ordinary JPEG")
 
 
 def _count_scans(data: bytes) -> int:
@@ -167,7 +178,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _read(image: Image.Image, side_px: int, orientation: int) -> tuple[Image.Image, NDArray[np.uint8] | None]:
+def _read(image: Image.Image, side_px: int, orientation: int) -> tuple[Image.Image, Image.Image | None]:
     try:
         excess = _excess(image, side_px)
         # Lets a JPEG be decoded at 1/2, 1/4 or 1/8 of its size; other formats ignore it.
@@ -177,9 +188,9 @@ def _read(image: Image.Image, side_px: int, orientation: int) -> tuple[Image.Ima
         small = _reduce(image, math.floor(_excess(image, side_px)))
         if orientation in _TURNS:
             small = small.transpose(_TURNS[orientation])
-        return _flatten(small, profile if isinstance(profile, bytes) else b"")
+        return _split(small, profile if isinstance(profile, bytes) else b"")
     except Exception as error:
-        raise _invalid("it is truncated or damaged; send the whole photo") from error
+        raise _Unreadable("it is truncated or damaged; send the whole photo") from error
 
 
 def _excess(image: Image.Image, side_px: int) -> float:
@@ -230,12 +241,16 @@ def _eight_bit(image: Image.Image, white: float) -> Image.Image:
     return image.convert("L") if image.mode == "1" else image.convert("RGB")
 
 
-def _flatten(image: Image.Image, profile: bytes) -> tuple[Image.Image, NDArray[np.uint8] | None]:
-    """The sRGB of `image` on white, and its opacity where any pixel is transparent."""
+def _split(image: Image.Image, profile: bytes) -> tuple[Image.Image, Image.Image | None]:
+    """The sRGB of `image`, and its opacity where any pixel is transparent."""
     if image.mode not in {"LA", "RGBA"}:
         return to_srgb(image, profile), None
     opacity = image.getchannel("A")
     color = to_srgb(image.convert("L" if image.mode == "LA" else "RGB"), profile)
     if opacity.getextrema()[0] == 255:
         return color, None
-    return Image.composite(color, Image.new("RGB", image.size, "white"), opacity), np.asarray(opacity)
+    return color, opacity
+
+
+def _on_white(color: Image.Image, opacity: Image.Image | None) -> Image.Image:
+    return color if opacity is None else Image.composite(color, Image.new("RGB", color.size, "white"), opacity)
