@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from chassis.config import ServerConfig, env_name
 from gateway.config import GatewayConfig
 from services.captioner.config import CaptionerConfig
+from services.compositor.config import CompositorConfig
 from services.generator.config import GeneratorConfig
 from services.ranker.config import RankerConfig
 
@@ -22,8 +23,14 @@ HEADER = """\
 
 def render() -> str:
     """The whole file."""
-    sections = [_section(each) for each in (GatewayConfig, CaptionerConfig, GeneratorConfig, RankerConfig)]
-    return "\n".join([HEADER, *sections])
+    configs: tuple[type[ServerConfig], ...] = (
+        GatewayConfig,
+        CaptionerConfig,
+        GeneratorConfig,
+        RankerConfig,
+        CompositorConfig,
+    )
+    return "\n".join([HEADER, *map(_section, configs)])
 
 
 def _section(config_class: type[ServerConfig]) -> str:

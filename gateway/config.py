@@ -34,6 +34,9 @@ class GatewayConfig(ServerConfig):
     ranker_target: str = "127.0.0.1:50053"
     """gRPC target of the ranker."""
 
+    compositor_target: str = "127.0.0.1:50055"
+    """gRPC target of the compositor."""
+
     assets_url: str = ".backdrop/assets"
     """Where pictures are kept: a folder, or `s3://bucket/prefix`, `gs://`, `az://` (with their usual credentials)."""
 

@@ -39,6 +39,7 @@ GRPC_SERVERS = (
     Server("captioner", "services.captioner", 1),
     Server("generator", "services.generator", 2),
     Server("ranker", "services.ranker", 3),
+    Server("compositor", "services.compositor", 5),
     Server("gateway", "gateway", 0),
 )
 LLM = Server("llm", "services.generator.local_llm", 4)
@@ -51,7 +52,7 @@ def up(data: Path, port: int, timeout_s: float, *, hermetic: bool = False) -> No
 
     Args:
         data: folder for everything that the servers write.
-        port: the gateway's; the others take the next four, and HTTP the one after the next five.
+        port: the gateway's; the others take the next five, and HTTP the one after.
         timeout_s: how long to wait.
         hermetic: heed neither `.env` nor any `BACKDROP_*` of the environment: the embedded default and nothing else.
     """

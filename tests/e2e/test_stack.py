@@ -87,7 +87,7 @@ def free_ports(count: int) -> int:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("stack")
-    port = free_ports(5)
+    port = free_ports(6)
     with stack.running(folder, port) as supervisor:
         yield Running(supervisor, port, folder)
 
@@ -244,13 +244,13 @@ def test_a_bad_option_gets_a_clear_error(running: Running, shop: str, options: l
 
 
 def test_every_server_reflects_and_is_healthy(running: Running) -> None:
-    for offset, service in enumerate(("gateway.v1.GatewayService", "captioner.v1.CaptionerService",
-                                      "generator.v1.GeneratorService", "ranker.v1.RankerService")):  # fmt: skip
+    services = {"gateway": 0, "captioner": 1, "generator": 2, "ranker": 3, "compositor": 5}
+    for name, offset in services.items():
         target = f"127.0.0.1:{running.port + offset}"
         assert is_serving(target)
         with grpc.insecure_channel(target) as channel:
             names = ProtoReflectionDescriptorDatabase(channel).get_services()
-        assert f"backdrop.{service}" in names
+        assert f"backdrop.{name}.v1.{name.capitalize()}Service" in names
 
 
 def test_what_is_chosen_for_a_product_rises_in_its_library_alone(
@@ -388,7 +388,7 @@ def test_up_says_that_a_port_is_taken(running: Running, shop: str, tmp_path: Pat
 
 def test_up_says_that_another_process_holds_the_rankers_folder(running: Running, tmp_path: Path) -> None:
     held = dataclasses.replace(running, settings={"BACKDROP_RANKER_STORE_PATH": str(running.folder / "ranker")})
-    failed = held.backdrop("up", "--data", str(tmp_path), "--port", str(free_ports(5)))
+    failed = held.backdrop("up", "--data", str(tmp_path), "--port", str(free_ports(6)))
     assert failed.returncode == 1
     assert "The ranker did not start." in failed.stderr
     assert "STORE_IN_USE" in failed.stderr

@@ -1,0 +1,1 @@
+"""The compositor: shows a product before a background, without altering the product."""
