@@ -7,7 +7,7 @@ import structlog
 
 from chassis.interceptors import REQUEST_ID_KEY
 
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MAX_MESSAGE_BYTES = 72 * 1024 * 1024
 """The largest message, either way."""
 
 

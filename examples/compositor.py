@@ -18,7 +18,7 @@ with grpc.insecure_channel(COMPOSITOR) as channel:
     stub = compositor_pb2_grpc.CompositorServiceStub(channel)
     for preset in (pb.PRESET_PORTRAIT, pb.PRESET_MARKETPLACE):
         request = pb.RenderPreviewRequest(
-            product_image=PHOTO, background_image=BACKGROUND, preset=preset, size=1200, format=pb.FORMAT_WEBP
+            image=PHOTO, background_image=BACKGROUND, preset=preset, size=1200, format=pb.FORMAT_WEBP
         )
         preview = stub.RenderPreview(request)
         path = folder / f"{pb.Preset.Name(preset).lower()}.webp"
@@ -27,7 +27,7 @@ with grpc.insecure_channel(COMPOSITOR) as channel:
             f"{path}: {preview.width} x {preview.height}, the product at {preview.product.left}, {preview.product.top}"
         )
 
-    alone = stub.CutOutProduct(pb.CutOutProductRequest(product_image=PHOTO))
+    alone = stub.CutOutProduct(pb.CutOutProductRequest(image=PHOTO))
     (folder / "mug.png").write_bytes(alone.image)
     print(f"{folder / 'mug.png'}: cut out with a confidence of {alone.cut_out.confidence:.0%}")
     if alone.cut_out.rough:

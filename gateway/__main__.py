@@ -14,8 +14,9 @@ from gateway.exporter import Exporter
 from gateway.http.app import create_app
 from gateway.http.server import serve_http
 from gateway.importer import Importer
-from gateway.peers import Captioner, Generator, Ranker
+from gateway.peers import Captioner, Compositor, Generator, Ranker
 from gateway.photo_cache import PhotoCache
+from gateway.previewing import Previewer
 from gateway.recommender import Recommender
 from gateway.servicer import SERVICE, GatewayServicer
 
@@ -51,20 +52,22 @@ def is_loopback(host: str) -> bool:
 
 @asynccontextmanager
 async def open_gateway(config: GatewayConfig) -> AsyncIterator[Application]:
-    """Connects to the services behind; without captioner or ranker it is not ready, the generator may fail."""
+    """Connects to the services behind; without captioner or ranker it is not ready, the others may fail."""
     door = open_door(config)
     assets = Assets(open_store(config.assets_url))
     async with (
         Captioner.connect(config.captioner_target) as captioner,
         Generator.connect(config.generator_target) as generator,
         Ranker.connect(config.ranker_target) as ranker,
+        Compositor.connect(config.compositor_target) as compositor,
     ):
         writer = CaptionWriter(generator, captioner, config.grounding_margin)
-        cache = PhotoCache(config.cache_size, config.cache_ttl_s)
-        recommender = Recommender(captioner, writer, ranker, cache, config.candidate_count)
+        cache = PhotoCache(config.cache_size, config.cache_ttl_s, config.cache_previews_mib * 1024 * 1024)
+        previewer = Previewer(compositor, assets, cache)
+        recommender = Recommender(captioner, writer, ranker, previewer, cache, config.candidate_count)
         importer = Importer(captioner, writer, ranker, assets, config.import_deadline_s)
         exporter = Exporter(ranker, assets)
-        servicer = GatewayServicer(recommender, importer, exporter, ranker, assets, door, config)
+        servicer = GatewayServicer(recommender, previewer, importer, exporter, ranker, assets, door, config)
         checks = {"captioner": captioner.check, "ranker": ranker.check}
         async with serve_http(create_app(servicer, door, checks), config.host, config.http_port, config.drain_s):
             yield Application({SERVICE: servicer.register}, checks)

@@ -59,6 +59,10 @@ class GatewayConfig(ServerConfig):
     cache_ttl_s: float = Field(default=600, gt=0)
     """Seconds that they are kept. Answers are forgotten as soon as their library changes."""
 
+    cache_previews_mib: int = Field(default=64, ge=0)
+    """Memory in MiB for previews, the least recently used dropped first, kept as long as answers.
+    0 keeps none."""
+
     grounding_margin: float = Field(default=0.05, ge=0, le=2)
     """A candidate is dropped when its image-text score is lower than the template caption's by more than this; one that
     claims more than the photo's features, unless it is higher by more than this."""

@@ -258,6 +258,77 @@ class SignalPart:
         return self.similarity * self.weight
 
 
+class Preset(StrEnum):
+    """The shape of a preview."""
+
+    SQUARE = "square"
+    PORTRAIT = "portrait"
+    LANDSCAPE = "landscape"
+    MARKETPLACE = "marketplace"
+
+
+class Format(StrEnum):
+    """How a preview is encoded."""
+
+    JPEG = "jpeg"
+    WEBP = "webp"
+    PNG = "png"
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewForm:
+    """What a preview is to be like; `size` is its longer side in pixels, 0 for the compositor's own."""
+
+    preset: Preset = Preset.SQUARE
+    size: int = 0
+    format: Format = Format.JPEG
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewWish:
+    """Previews of the best `count` recommendations."""
+
+    form: PreviewForm
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CutOut:
+    """How a product was cut out of its photo.
+
+    Attributes:
+        from_alpha: it is the photo's own alpha channel.
+        confidence: 0 to 1.
+        rough: a person should look before it is used.
+        reason: why it is rough, in a sentence.
+    """
+
+    from_alpha: bool
+    confidence: float
+    rough: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A product shown in a background.
+
+    Attributes:
+        background: its name; empty where there is none.
+        product: where it stands, in pixels of the preview.
+        product_scale: pixels of the preview for a pixel of the photo.
+    """
+
+    background: str
+    image: bytes
+    content_type: str
+    width: int
+    height: int
+    cut_out: CutOut
+    product: Box
+    product_scale: float
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What a client asks for, beside a photo.
@@ -269,6 +340,7 @@ class Wish:
         language: BCP 47 tag that captions are written in.
         diversity: 0 for the best first, up to 1 for backgrounds as unlike each other as they can be.
         weights: of signals, instead of the ranker's own.
+        preview: what to render, if anything.
     """
 
     library: str
@@ -277,6 +349,7 @@ class Wish:
     language: str = ""
     diversity: float = 0.0
     weights: dict[Signal, float] = field(default_factory=dict)
+    preview: PreviewWish | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +410,7 @@ class Step:
     """What one stage adds to the answer to a product photo.
 
     Attributes:
-        stage: `features`, `captions` or `ranking`.
+        stage: `features`, `captions`, `ranking` or `previews`, which comes once for each and once when all are done.
         stages_s: how long it took, by what was done.
     """
 
@@ -350,3 +423,4 @@ class Step:
     language_model: str = ""
     embedding_model: str = ""
     recommendation_id: str = ""
+    previews: tuple[Preview, ...] = ()

@@ -1,14 +1,14 @@
-"""One recommendation: features, captions, grounding, ranking, reasons."""
+"""One recommendation: features, captions, grounding, ranking, reasons, previews."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from hashlib import sha256
 
 from chassis.deadlines import Deadline
 from chassis.errors import BackdropError
 from gateway import reasons
 from gateway.captioning import CaptionWriter, degradation
 from gateway.domain import (
+    Background,
     Candidate,
     Degradation,
     Embedding,
@@ -20,7 +20,8 @@ from gateway.domain import (
     Wish,
 )
 from gateway.peers import Captioner, Ranker
-from gateway.photo_cache import PhotoCache
+from gateway.photo_cache import Photo, PhotoCache
+from gateway.previewing import Previewer
 from gateway.stopwatch import Stopwatch
 
 FEATURES_SHARE = 0.5
@@ -32,11 +33,18 @@ class Recommender:
     """Orchestrates one request over captioner, generator and ranker."""
 
     def __init__(
-        self, captioner: Captioner, writer: CaptionWriter, ranker: Ranker, cache: PhotoCache, candidate_count: int
+        self,
+        captioner: Captioner,
+        writer: CaptionWriter,
+        ranker: Ranker,
+        previewer: Previewer,
+        cache: PhotoCache,
+        candidate_count: int,
     ) -> None:
         self._captioner = captioner
         self._writer = writer
         self._ranker = ranker
+        self._previewer = previewer
         self._cache = cache
         self._candidate_count = candidate_count
 
@@ -51,33 +59,44 @@ class Recommender:
         Raises:
             BackdropError: with the reason of the stage that could not be done without.
         """
+        photo = Photo.of(image)
+        shown: list[Background] = []
+        async with aclosing(self._answer(photo, wish, deadline)) as answering:
+            async for step in answering:
+                shown += (each.hit.background for each in step.recommendations)
+                yield step
+        if wish.preview:
+            async with aclosing(self._previewer.show(photo, shown, wish.preview, deadline)) as showing:
+                async for step in showing:
+                    yield step
+
+    async def _answer(self, photo: Photo, wish: Wish, deadline: Deadline) -> AsyncGenerator[Step, None]:
         etag = await self._ranker.etag(wish.library, deadline.share(RANKING_SHARE))
-        photo = sha256(image).hexdigest()
         steps = self._cache.answer(photo, wish, etag)
         if steps:
             for step in steps:
                 yield step
             return
         kept = []
-        async with aclosing(self._work(photo, image, wish, deadline)) as working:
+        async with aclosing(self._work(photo, wish, deadline)) as working:
             async for step in working:
                 kept.append(step)
                 yield step
         self._cache.keep_answer(photo, wish, etag, kept)
 
-    async def _work(self, photo: str, image: bytes, wish: Wish, deadline: Deadline) -> AsyncGenerator[Step, None]:
-        reading, step = await self._read(photo, image, deadline)
+    async def _work(self, photo: Photo, wish: Wish, deadline: Deadline) -> AsyncGenerator[Step, None]:
+        reading, step = await self._read(photo, deadline)
         yield step
         scenes, step = await self._write(reading, wish.language, deadline)
         yield step
         yield await self._rank(reading, scenes, wish, deadline)
 
-    async def _read(self, photo: str, image: bytes, deadline: Deadline) -> tuple[Reading, Step]:
+    async def _read(self, photo: Photo, deadline: Deadline) -> tuple[Reading, Step]:
         stopwatch = Stopwatch()
         with stopwatch.stage("features"):
             reading = self._cache.reading(photo)
             if reading is None:
-                reading = await self._captioner.read(image, Subject.PRODUCT, deadline.share(FEATURES_SHARE))
+                reading = await self._captioner.read(photo.image, Subject.PRODUCT, deadline.share(FEATURES_SHARE))
                 self._cache.keep_reading(photo, reading)
         return reading, Step("features", reading=reading, stages_s=stopwatch.stages_s)
 

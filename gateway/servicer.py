@@ -22,11 +22,14 @@ from gateway.config import GatewayConfig
 from gateway.exporter import Exported, Exporter
 from gateway.importer import Change, Importer, Item, Outcome
 from gateway.peers import Ranker
+from gateway.photo_cache import Photo
+from gateway.previewing import Previewer
 from gateway.recommender import Recommender
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GatewayService"].full_name
 
 DEFAULT_LIMIT = 5
+MOST_PREVIEWS = 12
 
 
 class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
@@ -35,6 +38,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     def __init__(
         self,
         recommender: Recommender,
+        previewer: Previewer,
         importer: Importer,
         exporter: Exporter,
         ranker: Ranker,
@@ -43,6 +47,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         config: GatewayConfig,
     ) -> None:
         self._recommender = recommender
+        self._previewer = previewer
         self._importer = importer
         self._exporter = exporter
         self._ranker = ranker
@@ -71,6 +76,17 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         async with aclosing(self._steps(request.request, context)) as steps:
             async for step in steps:
                 yield pb.RecommendStreamResponse(stage=step.stage, response=_recommended(step))
+
+    async def RenderPreview(self, request: pb.RenderPreviewRequest, context: Context) -> pb.RenderPreviewResponse:
+        """Shows a product in one background, or on white."""
+        self._door.require(context, request.parent)
+        deadline = Deadline(self._timeout_s(context))
+        background = None
+        if request.preset != pb.PRESET_MARKETPLACE:
+            name = f"{request.parent}/backgrounds/{request.background}"
+            background = await self._ranker.get(name, deadline.share(1))
+        preview = await self._previewer.render(Photo.of(request.image), background, _preview_form(request), deadline)
+        return pb.RenderPreviewResponse(preview=_preview(preview))
 
     async def ImportBackgrounds(
         self, request_iterator: AsyncIterator[pb.ImportBackgroundsRequest], context: Context
@@ -184,6 +200,23 @@ def _wish(request: pb.RecommendRequest) -> domain.Wish:
         language=request.language,
         diversity=request.diversity,
         weights={_SIGNALS_BY_NUMBER[each.signal]: each.weight for each in request.weights},
+        preview=_preview_wish(request.preview) if request.HasField("preview") else None,
+    )
+
+
+_PRESETS = {pb.Preset.Value(f"PRESET_{each.name}"): each for each in domain.Preset}
+_FORMATS = {pb.Format.Value(f"FORMAT_{each.name}"): each for each in domain.Format}
+
+
+def _preview_wish(options: pb.PreviewOptions) -> domain.PreviewWish:
+    return domain.PreviewWish(_preview_form(options), options.count or MOST_PREVIEWS)
+
+
+def _preview_form(message: pb.PreviewOptions | pb.RenderPreviewRequest) -> domain.PreviewForm:
+    return domain.PreviewForm(
+        _PRESETS.get(message.preset, domain.Preset.SQUARE),
+        message.size,
+        _FORMATS.get(message.format, domain.Format.JPEG),
     )
 
 
@@ -227,6 +260,26 @@ def _recommended(step: domain.Step) -> pb.RecommendResponse:
         ),
         foreground=_box(reading.foreground) if reading else None,
         recommendation_id=step.recommendation_id,
+        previews=[_preview(each) for each in step.previews],
+    )
+
+
+def _preview(preview: domain.Preview) -> pb.Preview:
+    cut_out = preview.cut_out
+    return pb.Preview(
+        background=preview.background,
+        image=preview.image,
+        content_type=preview.content_type,
+        width=preview.width,
+        height=preview.height,
+        cut_out=pb.CutOut(
+            source=pb.CutOut.SOURCE_ALPHA_CHANNEL if cut_out.from_alpha else pb.CutOut.SOURCE_SEGMENTED,
+            confidence=cut_out.confidence,
+            rough=cut_out.rough,
+            reason=cut_out.reason,
+        ),
+        product=_box(preview.product),
+        product_scale=preview.product_scale,
     )
 
 

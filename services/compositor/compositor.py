@@ -149,7 +149,7 @@ class Compositor:
 
     def _make(self, photo: bytes) -> CutOut:
         with CUT_OUT_SECONDS.time():
-            made = cut_out(decode(photo, self._limits, DECODED_SIDE_PX, field="product_image"))
+            made = cut_out(decode(photo, self._limits, DECODED_SIDE_PX, field="image"))
         if made.quality.rough:
             ROUGH.inc()
         return made

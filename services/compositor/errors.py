@@ -12,8 +12,8 @@ class CutOutFailed(InvalidArgument):
     def because(cls, description: str) -> "CutOutFailed":
         """An error that blames the product photo; `description` says what is wrong and what to send instead."""
         return cls(
-            f"product_image: {description}",
-            violations=[FieldViolation("product_image", description)],
+            f"image: {description}",
+            violations=[FieldViolation("image", description)],
         )
 
 

@@ -50,7 +50,7 @@ class CompositorServicer(CompositorServiceServicer):
         """See the contract."""
         form = _FORMATS[request.format]
         rendered = await self._compositor.render(
-            request.product_image,
+            request.image,
             request.background_image,
             _PRESETS[request.preset],
             request.size or DEFAULT_SIZE_PX,
@@ -71,7 +71,7 @@ class CompositorServicer(CompositorServiceServicer):
 
     async def CutOutProduct(self, request: pb.CutOutProductRequest, context: Context) -> pb.CutOutProductResponse:
         """See the contract."""
-        found, encoded = await self._compositor.cut_out(request.product_image, context.time_remaining())
+        found, encoded = await self._compositor.cut_out(request.image, context.time_remaining())
         height, width = found.cut_out.alpha.shape
         return pb.CutOutProductResponse(
             image=encoded,

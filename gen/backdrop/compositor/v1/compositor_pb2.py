@@ -26,15 +26,15 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'backdrop/compositor/v1/compositor.proto\x12\x16\x62\x61\x63kdrop.compositor.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xa0\x07\n\x14RenderPreviewRequest\x12\xa9\x01\n\rproduct_image\x18\x01 \x01(\x0c\x42\x91\x01\xbaH\x8d\x01\xba\x01\x89\x01\n\x12product_image.size\x12\x46send the bytes of an encoded photo (JPEG, PNG, WebP), 1 byte to 32 MiB\x1a+this.size() >= 1 && this.size() <= 33554432\x12u\n\x10\x62\x61\x63kground_image\x18\x02 \x01(\x0c\x42[\xbaHX\xba\x01U\n\x15\x62\x61\x63kground_image.size\x12#send a background of at most 32 MiB\x1a\x17this.size() <= 33554432\x12\xac\x01\n\x06preset\x18\x03 \x01(\x0e\x32\x1e.backdrop.compositor.v1.PresetB|\xbaHy\xba\x01v\n\x0cpreset.known\x12Mchoose PRESET_SQUARE, PRESET_PORTRAIT, PRESET_LANDSCAPE or PRESET_MARKETPLACE\x1a\x17this in [0, 1, 2, 3, 4]\x12\x84\x01\n\x04size\x18\x04 \x01(\x05\x42v\xbaHs\xba\x01p\n\nsize.range\x12\x36\x61sk for 256 to 2048 pixels, or leave it unset for 1024\x1a*this == 0 || (this >= 256 && this <= 2048)\x12\x89\x01\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x1e.backdrop.compositor.v1.FormatBY\xbaHV\xba\x01S\n\x0c\x66ormat.known\x12-choose FORMAT_JPEG, FORMAT_WEBP or FORMAT_PNG\x1a\x14this in [0, 1, 2, 3]:\xa2\x01\xbaH\x9e\x01\x1a\x9b\x01\n\x18\x62\x61\x63kground_image.present\x12Hsend a background_image, or ask for PRESET_MARKETPLACE, which needs none\x1a\x35this.preset == 4 || this.background_image.size() >= 1\"\x91\x02\n\x15RenderPreviewResponse\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\x12/\n\x07\x63ut_out\x18\x05 \x01(\x0b\x32\x1e.backdrop.compositor.v1.CutOut\x12\x34\n\x07product\x18\x06 \x01(\x0b\x32#.backdrop.compositor.v1.BoundingBox\x12\x15\n\rproduct_scale\x18\x07 \x01(\x02\x12\x36\n\nprocessing\x18\x08 \x01(\x0b\x32\".backdrop.compositor.v1.Processing\"\xc2\x01\n\x14\x43utOutProductRequest\x12\xa9\x01\n\rproduct_image\x18\x01 \x01(\x0c\x42\x91\x01\xbaH\x8d\x01\xba\x01\x89\x01\n\x12product_image.size\x12\x46send the bytes of an encoded photo (JPEG, PNG, WebP), 1 byte to 32 MiB\x1a+this.size() >= 1 && this.size() <= 33554432\"\xfa\x01\n\x15\x43utOutProductResponse\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\x12/\n\x07\x63ut_out\x18\x05 \x01(\x0b\x32\x1e.backdrop.compositor.v1.CutOut\x12\x34\n\x07product\x18\x06 \x01(\x0b\x32#.backdrop.compositor.v1.BoundingBox\x12\x36\n\nprocessing\x18\x07 \x01(\x0b\x32\".backdrop.compositor.v1.Processing\"\xc4\x01\n\x06\x43utOut\x12\x35\n\x06source\x18\x01 \x01(\x0e\x32%.backdrop.compositor.v1.CutOut.Source\x12\x12\n\nconfidence\x18\x02 \x01(\x02\x12\r\n\x05rough\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\"P\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x18\n\x14SOURCE_ALPHA_CHANNEL\x10\x01\x12\x14\n\x10SOURCE_SEGMENTED\x10\x02\"G\n\x0b\x42oundingBox\x12\x0c\n\x04left\x18\x01 \x01(\x05\x12\x0b\n\x03top\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\"\x8d\x01\n\nProcessing\x12\x33\n\x10\x63ut_out_duration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0frender_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0e\x63ut_out_cached\x18\x03 \x01(\x08*v\n\x06Preset\x12\x16\n\x12PRESET_UNSPECIFIED\x10\x00\x12\x11\n\rPRESET_SQUARE\x10\x01\x12\x13\n\x0fPRESET_PORTRAIT\x10\x02\x12\x14\n\x10PRESET_LANDSCAPE\x10\x03\x12\x16\n\x12PRESET_MARKETPLACE\x10\x04*R\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46ORMAT_JPEG\x10\x01\x12\x0f\n\x0b\x46ORMAT_WEBP\x10\x02\x12\x0e\n\nFORMAT_PNG\x10\x03\x32\xef\x01\n\x11\x43ompositorService\x12l\n\rRenderPreview\x12,.backdrop.compositor.v1.RenderPreviewRequest\x1a-.backdrop.compositor.v1.RenderPreviewResponse\x12l\n\rCutOutProduct\x12,.backdrop.compositor.v1.CutOutProductRequest\x1a-.backdrop.compositor.v1.CutOutProductResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'backdrop/compositor/v1/compositor.proto\x12\x16\x62\x61\x63kdrop.compositor.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\x90\x07\n\x14RenderPreviewRequest\x12\x99\x01\n\x05image\x18\x01 \x01(\x0c\x42\x89\x01\xbaH\x85\x01\xba\x01\x81\x01\n\nimage.size\x12\x46send the bytes of an encoded photo (JPEG, PNG, WebP), 1 byte to 32 MiB\x1a+this.size() >= 1 && this.size() <= 33554432\x12u\n\x10\x62\x61\x63kground_image\x18\x02 \x01(\x0c\x42[\xbaHX\xba\x01U\n\x15\x62\x61\x63kground_image.size\x12#send a background of at most 32 MiB\x1a\x17this.size() <= 33554432\x12\xac\x01\n\x06preset\x18\x03 \x01(\x0e\x32\x1e.backdrop.compositor.v1.PresetB|\xbaHy\xba\x01v\n\x0cpreset.known\x12Mchoose PRESET_SQUARE, PRESET_PORTRAIT, PRESET_LANDSCAPE or PRESET_MARKETPLACE\x1a\x17this in [0, 1, 2, 3, 4]\x12\x84\x01\n\x04size\x18\x04 \x01(\x05\x42v\xbaHs\xba\x01p\n\nsize.range\x12\x36\x61sk for 256 to 2048 pixels, or leave it unset for 1024\x1a*this == 0 || (this >= 256 && this <= 2048)\x12\x89\x01\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x1e.backdrop.compositor.v1.FormatBY\xbaHV\xba\x01S\n\x0c\x66ormat.known\x12-choose FORMAT_JPEG, FORMAT_WEBP or FORMAT_PNG\x1a\x14this in [0, 1, 2, 3]:\xa2\x01\xbaH\x9e\x01\x1a\x9b\x01\n\x18\x62\x61\x63kground_image.present\x12Hsend a background_image, or ask for PRESET_MARKETPLACE, which needs none\x1a\x35this.preset == 4 || this.background_image.size() >= 1\"\x91\x02\n\x15RenderPreviewResponse\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\x12/\n\x07\x63ut_out\x18\x05 \x01(\x0b\x32\x1e.backdrop.compositor.v1.CutOut\x12\x34\n\x07product\x18\x06 \x01(\x0b\x32#.backdrop.compositor.v1.BoundingBox\x12\x15\n\rproduct_scale\x18\x07 \x01(\x02\x12\x36\n\nprocessing\x18\x08 \x01(\x0b\x32\".backdrop.compositor.v1.Processing\"\xb2\x01\n\x14\x43utOutProductRequest\x12\x99\x01\n\x05image\x18\x01 \x01(\x0c\x42\x89\x01\xbaH\x85\x01\xba\x01\x81\x01\n\nimage.size\x12\x46send the bytes of an encoded photo (JPEG, PNG, WebP), 1 byte to 32 MiB\x1a+this.size() >= 1 && this.size() <= 33554432\"\xfa\x01\n\x15\x43utOutProductResponse\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\x12/\n\x07\x63ut_out\x18\x05 \x01(\x0b\x32\x1e.backdrop.compositor.v1.CutOut\x12\x34\n\x07product\x18\x06 \x01(\x0b\x32#.backdrop.compositor.v1.BoundingBox\x12\x36\n\nprocessing\x18\x07 \x01(\x0b\x32\".backdrop.compositor.v1.Processing\"\xc4\x01\n\x06\x43utOut\x12\x35\n\x06source\x18\x01 \x01(\x0e\x32%.backdrop.compositor.v1.CutOut.Source\x12\x12\n\nconfidence\x18\x02 \x01(\x02\x12\r\n\x05rough\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\"P\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x18\n\x14SOURCE_ALPHA_CHANNEL\x10\x01\x12\x14\n\x10SOURCE_SEGMENTED\x10\x02\"G\n\x0b\x42oundingBox\x12\x0c\n\x04left\x18\x01 \x01(\x05\x12\x0b\n\x03top\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\"\x8d\x01\n\nProcessing\x12\x33\n\x10\x63ut_out_duration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0frender_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0e\x63ut_out_cached\x18\x03 \x01(\x08*v\n\x06Preset\x12\x16\n\x12PRESET_UNSPECIFIED\x10\x00\x12\x11\n\rPRESET_SQUARE\x10\x01\x12\x13\n\x0fPRESET_PORTRAIT\x10\x02\x12\x14\n\x10PRESET_LANDSCAPE\x10\x03\x12\x16\n\x12PRESET_MARKETPLACE\x10\x04*R\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46ORMAT_JPEG\x10\x01\x12\x0f\n\x0b\x46ORMAT_WEBP\x10\x02\x12\x0e\n\nFORMAT_PNG\x10\x03\x32\xef\x01\n\x11\x43ompositorService\x12l\n\rRenderPreview\x12,.backdrop.compositor.v1.RenderPreviewRequest\x1a-.backdrop.compositor.v1.RenderPreviewResponse\x12l\n\rCutOutProduct\x12,.backdrop.compositor.v1.CutOutProductRequest\x1a-.backdrop.compositor.v1.CutOutProductResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'backdrop.compositor.v1.compositor_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RENDERPREVIEWREQUEST'].fields_by_name['product_image']._loaded_options = None
-  _globals['_RENDERPREVIEWREQUEST'].fields_by_name['product_image']._serialized_options = b'\272H\215\001\272\001\211\001\n\022product_image.size\022Fsend the bytes of an encoded photo (JPEG, PNG, WebP), 1 byte to 32 MiB\032+this.size() >= 1 && this.size() <= 33554432'
+  _globals['_RENDERPREVIEWREQUEST'].fields_by_name['image']._loaded_options = None
+  _globals['_RENDERPREVIEWREQUEST'].fields_by_name['image']._serialized_options = b'\272H\205\001\272\001\201\001\n\nimage.size\022Fsend the bytes of an encoded photo (JPEG, PNG, WebP), 1 byte to 32 MiB\032+this.size() >= 1 && this.size() <= 33554432'
   _globals['_RENDERPREVIEWREQUEST'].fields_by_name['background_image']._loaded_options = None
   _globals['_RENDERPREVIEWREQUEST'].fields_by_name['background_image']._serialized_options = b'\272HX\272\001U\n\025background_image.size\022#send a background of at most 32 MiB\032\027this.size() <= 33554432'
   _globals['_RENDERPREVIEWREQUEST'].fields_by_name['preset']._loaded_options = None
@@ -45,28 +45,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RENDERPREVIEWREQUEST'].fields_by_name['format']._serialized_options = b'\272HV\272\001S\n\014format.known\022-choose FORMAT_JPEG, FORMAT_WEBP or FORMAT_PNG\032\024this in [0, 1, 2, 3]'
   _globals['_RENDERPREVIEWREQUEST']._loaded_options = None
   _globals['_RENDERPREVIEWREQUEST']._serialized_options = b'\272H\236\001\032\233\001\n\030background_image.present\022Hsend a background_image, or ask for PRESET_MARKETPLACE, which needs none\0325this.preset == 4 || this.background_image.size() >= 1'
-  _globals['_CUTOUTPRODUCTREQUEST'].fields_by_name['product_image']._loaded_options = None
-  _globals['_CUTOUTPRODUCTREQUEST'].fields_by_name['product_image']._serialized_options = b'\272H\215\001\272\001\211\001\n\022product_image.size\022Fsend the bytes of an encoded photo (JPEG, PNG, WebP), 1 byte to 32 MiB\032+this.size() >= 1 && this.size() <= 33554432'
-  _globals['_PRESET']._serialized_start=2201
-  _globals['_PRESET']._serialized_end=2319
-  _globals['_FORMAT']._serialized_start=2321
-  _globals['_FORMAT']._serialized_end=2403
+  _globals['_CUTOUTPRODUCTREQUEST'].fields_by_name['image']._loaded_options = None
+  _globals['_CUTOUTPRODUCTREQUEST'].fields_by_name['image']._serialized_options = b'\272H\205\001\272\001\201\001\n\nimage.size\022Fsend the bytes of an encoded photo (JPEG, PNG, WebP), 1 byte to 32 MiB\032+this.size() >= 1 && this.size() <= 33554432'
+  _globals['_PRESET']._serialized_start=2169
+  _globals['_PRESET']._serialized_end=2287
+  _globals['_FORMAT']._serialized_start=2289
+  _globals['_FORMAT']._serialized_end=2371
   _globals['_RENDERPREVIEWREQUEST']._serialized_start=129
-  _globals['_RENDERPREVIEWREQUEST']._serialized_end=1057
-  _globals['_RENDERPREVIEWRESPONSE']._serialized_start=1060
-  _globals['_RENDERPREVIEWRESPONSE']._serialized_end=1333
-  _globals['_CUTOUTPRODUCTREQUEST']._serialized_start=1336
-  _globals['_CUTOUTPRODUCTREQUEST']._serialized_end=1530
-  _globals['_CUTOUTPRODUCTRESPONSE']._serialized_start=1533
-  _globals['_CUTOUTPRODUCTRESPONSE']._serialized_end=1783
-  _globals['_CUTOUT']._serialized_start=1786
-  _globals['_CUTOUT']._serialized_end=1982
-  _globals['_CUTOUT_SOURCE']._serialized_start=1902
-  _globals['_CUTOUT_SOURCE']._serialized_end=1982
-  _globals['_BOUNDINGBOX']._serialized_start=1984
-  _globals['_BOUNDINGBOX']._serialized_end=2055
-  _globals['_PROCESSING']._serialized_start=2058
-  _globals['_PROCESSING']._serialized_end=2199
-  _globals['_COMPOSITORSERVICE']._serialized_start=2406
-  _globals['_COMPOSITORSERVICE']._serialized_end=2645
+  _globals['_RENDERPREVIEWREQUEST']._serialized_end=1041
+  _globals['_RENDERPREVIEWRESPONSE']._serialized_start=1044
+  _globals['_RENDERPREVIEWRESPONSE']._serialized_end=1317
+  _globals['_CUTOUTPRODUCTREQUEST']._serialized_start=1320
+  _globals['_CUTOUTPRODUCTREQUEST']._serialized_end=1498
+  _globals['_CUTOUTPRODUCTRESPONSE']._serialized_start=1501
+  _globals['_CUTOUTPRODUCTRESPONSE']._serialized_end=1751
+  _globals['_CUTOUT']._serialized_start=1754
+  _globals['_CUTOUT']._serialized_end=1950
+  _globals['_CUTOUT_SOURCE']._serialized_start=1870
+  _globals['_CUTOUT_SOURCE']._serialized_end=1950
+  _globals['_BOUNDINGBOX']._serialized_start=1952
+  _globals['_BOUNDINGBOX']._serialized_end=2023
+  _globals['_PROCESSING']._serialized_start=2026
+  _globals['_PROCESSING']._serialized_end=2167
+  _globals['_COMPOSITORSERVICE']._serialized_start=2374
+  _globals['_COMPOSITORSERVICE']._serialized_end=2613
 # @@protoc_insertion_point(module_scope)

@@ -86,12 +86,12 @@ Global___Format: _TypeAlias = Format  # noqa: Y015
 class RenderPreviewRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    PRODUCT_IMAGE_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
     BACKGROUND_IMAGE_FIELD_NUMBER: _builtins.int
     PRESET_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
-    product_image: _builtins.bytes
+    image: _builtins.bytes
     """The encoded product photo: JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP or TIFF; of several pictures the first. 1 byte to
     32 MiB, and by default at most 100 megapixels. Its EXIF orientation is applied and its colours are converted to sRGB.
     One with transparent pixels is taken to be cut out.
@@ -107,7 +107,7 @@ class RenderPreviewRequest(_message.Message):
     def __init__(
         self,
         *,
-        product_image: _builtins.bytes = ...,
+        image: _builtins.bytes = ...,
         background_image: _builtins.bytes = ...,
         preset: Global___Preset.ValueType = ...,
         size: _builtins.int = ...,
@@ -115,7 +115,7 @@ class RenderPreviewRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["background_image", b"background_image", "format", b"format", "preset", b"preset", "product_image", b"product_image", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background_image", b"background_image", "format", b"format", "image", b"image", "preset", b"preset", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -179,17 +179,17 @@ Global___RenderPreviewResponse: _TypeAlias = RenderPreviewResponse  # noqa: Y015
 class CutOutProductRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    PRODUCT_IMAGE_FIELD_NUMBER: _builtins.int
-    product_image: _builtins.bytes
-    """As `RenderPreviewRequest.product_image`."""
+    IMAGE_FIELD_NUMBER: _builtins.int
+    image: _builtins.bytes
+    """As `RenderPreviewRequest.image`."""
     def __init__(
         self,
         *,
-        product_image: _builtins.bytes = ...,
+        image: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["product_image", b"product_image"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -34,7 +34,7 @@ class CompositorServiceStub:
     It is stateless: any replica answers any call. Errors carry `google.rpc.ErrorInfo` with a stable reason, and
     INVALID_ARGUMENT carries `google.rpc.BadRequest` naming each field. Every RPC may also answer
     INVALID_ARGUMENT    a picture is empty, not an image, truncated, or over the limits on bytes or pixels;
-    (CUT_OUT_FAILED) nothing in `product_image` stands out from its border, so there is no product to
+    (CUT_OUT_FAILED) nothing in `image` stands out from its border, so there is no product to
     cut out. Send it before a plain background, or with a transparent one.
     RESOURCE_EXHAUSTED  (QUEUE_FULL) more is waiting than the compositor takes. `google.rpc.RetryInfo` says when to try
     again.
@@ -68,7 +68,7 @@ class CompositorServiceServicer:
     It is stateless: any replica answers any call. Errors carry `google.rpc.ErrorInfo` with a stable reason, and
     INVALID_ARGUMENT carries `google.rpc.BadRequest` naming each field. Every RPC may also answer
     INVALID_ARGUMENT    a picture is empty, not an image, truncated, or over the limits on bytes or pixels;
-    (CUT_OUT_FAILED) nothing in `product_image` stands out from its border, so there is no product to
+    (CUT_OUT_FAILED) nothing in `image` stands out from its border, so there is no product to
     cut out. Send it before a plain background, or with a transparent one.
     RESOURCE_EXHAUSTED  (QUEUE_FULL) more is waiting than the compositor takes. `google.rpc.RetryInfo` says when to try
     again.
@@ -122,7 +122,7 @@ class CompositorService:
     It is stateless: any replica answers any call. Errors carry `google.rpc.ErrorInfo` with a stable reason, and
     INVALID_ARGUMENT carries `google.rpc.BadRequest` naming each field. Every RPC may also answer
     INVALID_ARGUMENT    a picture is empty, not an image, truncated, or over the limits on bytes or pixels;
-    (CUT_OUT_FAILED) nothing in `product_image` stands out from its border, so there is no product to
+    (CUT_OUT_FAILED) nothing in `image` stands out from its border, so there is no product to
     cut out. Send it before a plain background, or with a transparent one.
     RESOURCE_EXHAUSTED  (QUEUE_FULL) more is waiting than the compositor takes. `google.rpc.RetryInfo` says when to try
     again.

@@ -35,7 +35,7 @@ class CompositorServiceStub:
     It is stateless: any replica answers any call. Errors carry `google.rpc.ErrorInfo` with a stable reason, and
     INVALID_ARGUMENT carries `google.rpc.BadRequest` naming each field. Every RPC may also answer
       INVALID_ARGUMENT    a picture is empty, not an image, truncated, or over the limits on bytes or pixels;
-                          (CUT_OUT_FAILED) nothing in `product_image` stands out from its border, so there is no product to
+                          (CUT_OUT_FAILED) nothing in `image` stands out from its border, so there is no product to
                           cut out. Send it before a plain background, or with a transparent one.
       RESOURCE_EXHAUSTED  (QUEUE_FULL) more is waiting than the compositor takes. `google.rpc.RetryInfo` says when to try
                           again.
@@ -65,7 +65,7 @@ class CompositorServiceAsyncStub(CompositorServiceStub):
     It is stateless: any replica answers any call. Errors carry `google.rpc.ErrorInfo` with a stable reason, and
     INVALID_ARGUMENT carries `google.rpc.BadRequest` naming each field. Every RPC may also answer
       INVALID_ARGUMENT    a picture is empty, not an image, truncated, or over the limits on bytes or pixels;
-                          (CUT_OUT_FAILED) nothing in `product_image` stands out from its border, so there is no product to
+                          (CUT_OUT_FAILED) nothing in `image` stands out from its border, so there is no product to
                           cut out. Send it before a plain background, or with a transparent one.
       RESOURCE_EXHAUSTED  (QUEUE_FULL) more is waiting than the compositor takes. `google.rpc.RetryInfo` says when to try
                           again.
@@ -91,7 +91,7 @@ class CompositorServiceServicer(metaclass=_abc_1.ABCMeta):
     It is stateless: any replica answers any call. Errors carry `google.rpc.ErrorInfo` with a stable reason, and
     INVALID_ARGUMENT carries `google.rpc.BadRequest` naming each field. Every RPC may also answer
       INVALID_ARGUMENT    a picture is empty, not an image, truncated, or over the limits on bytes or pixels;
-                          (CUT_OUT_FAILED) nothing in `product_image` stands out from its border, so there is no product to
+                          (CUT_OUT_FAILED) nothing in `image` stands out from its border, so there is no product to
                           cut out. Send it before a plain background, or with a transparent one.
       RESOURCE_EXHAUSTED  (QUEUE_FULL) more is waiting than the compositor takes. `google.rpc.RetryInfo` says when to try
                           again.

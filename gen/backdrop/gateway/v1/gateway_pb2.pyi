@@ -22,6 +22,70 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Preset:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PresetEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Preset.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRESET_UNSPECIFIED: _Preset.ValueType  # 0
+    """As PRESET_SQUARE."""
+    PRESET_SQUARE: _Preset.ValueType  # 1
+    """1:1."""
+    PRESET_PORTRAIT: _Preset.ValueType  # 2
+    """4:5."""
+    PRESET_LANDSCAPE: _Preset.ValueType  # 3
+    """16:9."""
+    PRESET_MARKETPLACE: _Preset.ValueType  # 4
+    """1:1, the main image that marketplaces ask for: pure white, the product's longer side at 85 % of the frame, and no shadow
+    but a faint one where it stands.
+    """
+
+class Preset(_Preset, metaclass=_PresetEnumTypeWrapper):
+    """The shape of a preview."""
+
+PRESET_UNSPECIFIED: Preset.ValueType  # 0
+"""As PRESET_SQUARE."""
+PRESET_SQUARE: Preset.ValueType  # 1
+"""1:1."""
+PRESET_PORTRAIT: Preset.ValueType  # 2
+"""4:5."""
+PRESET_LANDSCAPE: Preset.ValueType  # 3
+"""16:9."""
+PRESET_MARKETPLACE: Preset.ValueType  # 4
+"""1:1, the main image that marketplaces ask for: pure white, the product's longer side at 85 % of the frame, and no shadow
+but a faint one where it stands.
+"""
+Global___Preset: _TypeAlias = Preset  # noqa: Y015
+
+class _Format:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Format.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FORMAT_UNSPECIFIED: _Format.ValueType  # 0
+    """As FORMAT_JPEG."""
+    FORMAT_JPEG: _Format.ValueType  # 1
+    """Of quality 90, without subsampling of colours."""
+    FORMAT_WEBP: _Format.ValueType  # 2
+    """Of quality 90."""
+    FORMAT_PNG: _Format.ValueType  # 3
+    """Without loss."""
+
+class Format(_Format, metaclass=_FormatEnumTypeWrapper):
+    """How a preview is encoded."""
+
+FORMAT_UNSPECIFIED: Format.ValueType  # 0
+"""As FORMAT_JPEG."""
+FORMAT_JPEG: Format.ValueType  # 1
+"""Of quality 90, without subsampling of colours."""
+FORMAT_WEBP: Format.ValueType  # 2
+"""Of quality 90."""
+FORMAT_PNG: Format.ValueType  # 3
+"""Without loss."""
+Global___Format: _TypeAlias = Format  # noqa: Y015
+
 class _Signal:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -147,6 +211,7 @@ class RecommendRequest(_message.Message):
     LANGUAGE_FIELD_NUMBER: _builtins.int
     DIVERSITY_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """The library to choose from, `libraries/{library}`."""
     image: _builtins.bytes
@@ -171,6 +236,10 @@ class RecommendRequest(_message.Message):
     def weights(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalWeight]:
         """Weights to use instead of the configured ones; signals that are not named here keep theirs. Each signal once."""
 
+    @_builtins.property
+    def preview(self) -> Global___PreviewOptions:
+        """Also show the product in the backgrounds that are recommended. Unset means no previews."""
+
     def __init__(
         self,
         *,
@@ -181,16 +250,51 @@ class RecommendRequest(_message.Message):
         language: _builtins.str = ...,
         diversity: _builtins.float = ...,
         weights: _abc.Iterable[Global___SignalWeight] | None = ...,
+        preview: Global___PreviewOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit", "preview", b"preview"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "diversity", b"diversity", "filters", b"filters", "image", b"image", "language", b"language", "limit", b"limit", "parent", b"parent", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "diversity", b"diversity", "filters", b"filters", "image", b"image", "language", b"language", "limit", b"limit", "parent", b"parent", "preview", b"preview", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
 
 Global___RecommendRequest: _TypeAlias = RecommendRequest  # noqa: Y015
+
+@_typing.final
+class PreviewOptions(_message.Message):
+    """What previews to render. They come last: whatever hinders them is told in `degraded`, and all else stays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    PRESET_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many of the recommended backgrounds get one, the best first, 1 to 12. Unset, or 0, means all, but no more than 12."""
+    preset: Global___Preset.ValueType
+    """Their shape. Unset means PRESET_SQUARE."""
+    size: _builtins.int
+    """Their longer side in pixels, 256 to 2048. Unset, or 0, means 1024."""
+    format: Global___Format.ValueType
+    """How they are encoded. Unset means FORMAT_JPEG."""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        preset: Global___Preset.ValueType = ...,
+        size: _builtins.int = ...,
+        format: Global___Format.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "format", b"format", "preset", b"preset", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewOptions: _TypeAlias = PreviewOptions  # noqa: Y015
 
 @_typing.final
 class SignalWeight(_message.Message):
@@ -301,6 +405,7 @@ class RecommendResponse(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     FOREGROUND_FIELD_NUMBER: _builtins.int
     RECOMMENDATION_ID_FIELD_NUMBER: _builtins.int
+    PREVIEWS_FIELD_NUMBER: _builtins.int
     recommendation_id: _builtins.str
     """What RecordFeedback takes to learn from this answer; about a kilobyte that says all about it, so it never expires.
     Empty when the photo could not be compared, which `degraded` says, and when nothing was found.
@@ -333,6 +438,12 @@ class RecommendResponse(_message.Message):
     def foreground(self) -> Global___BoundingBox:
         """Where the product is in the photo, in pixels. Absent when no foreground stood out."""
 
+    @_builtins.property
+    def previews(self) -> _containers.RepeatedCompositeFieldContainer[Global___Preview]:
+        """The product in the backgrounds, in their order; one that failed is missing, and `degraded` says why. Empty where
+        none were asked for.
+        """
+
     def __init__(
         self,
         *,
@@ -344,14 +455,185 @@ class RecommendResponse(_message.Message):
         models: Global___Models | None = ...,
         foreground: Global___BoundingBox | None = ...,
         recommendation_id: _builtins.str = ...,
+        previews: _abc.Iterable[Global___Preview] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["foreground", b"foreground", "models", b"models"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "degraded", b"degraded", "features", b"features", "foreground", b"foreground", "models", b"models", "recommendation_id", b"recommendation_id", "recommendations", b"recommendations", "stages", b"stages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "degraded", b"degraded", "features", b"features", "foreground", b"foreground", "models", b"models", "previews", b"previews", "recommendation_id", b"recommendation_id", "recommendations", b"recommendations", "stages", b"stages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecommendResponse: _TypeAlias = RecommendResponse  # noqa: Y015
+
+@_typing.final
+class Preview(_message.Message):
+    """A product shown in a background."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKGROUND_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    CUT_OUT_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    PRODUCT_SCALE_FIELD_NUMBER: _builtins.int
+    background: _builtins.str
+    """Name of the background; empty for PRESET_MARKETPLACE."""
+    image: _builtins.bytes
+    """The encoded picture, sRGB. The product's pixels are those of the photo, scaled."""
+    content_type: _builtins.str
+    """Its media type: `image/jpeg`, `image/webp` or `image/png`."""
+    width: _builtins.int
+    """Its width in pixels."""
+    height: _builtins.int
+    """Its height in pixels."""
+    product_scale: _builtins.float
+    """Pixels of the preview for a pixel of the photo, on either axis. Above 1 the photo was too small and the product is
+    enlarged, so it looks soft.
+    """
+    @_builtins.property
+    def cut_out(self) -> Global___CutOut:
+        """How the product was cut out, and how well."""
+
+    @_builtins.property
+    def product(self) -> Global___BoundingBox:
+        """Where the product stands, in pixels of the preview; its shadow is not in it."""
+
+    def __init__(
+        self,
+        *,
+        background: _builtins.str = ...,
+        image: _builtins.bytes = ...,
+        content_type: _builtins.str = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+        cut_out: Global___CutOut | None = ...,
+        product: Global___BoundingBox | None = ...,
+        product_scale: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cut_out", b"cut_out", "product", b"product"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "content_type", b"content_type", "cut_out", b"cut_out", "height", b"height", "image", b"image", "product", b"product", "product_scale", b"product_scale", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Preview: _TypeAlias = Preview  # noqa: Y015
+
+@_typing.final
+class CutOut(_message.Message):
+    """How a product was cut out of its photo, and how well."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Source:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _SourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CutOut._Source.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        SOURCE_UNSPECIFIED: CutOut._Source.ValueType  # 0
+        SOURCE_ALPHA_CHANNEL: CutOut._Source.ValueType  # 1
+        """The photo's own alpha channel, taken as it is."""
+        SOURCE_SEGMENTED: CutOut._Source.ValueType  # 2
+        """Found in the pixels."""
+
+    class Source(_Source, metaclass=_SourceEnumTypeWrapper):
+        """Where the outline comes from."""
+
+    SOURCE_UNSPECIFIED: CutOut.Source.ValueType  # 0
+    SOURCE_ALPHA_CHANNEL: CutOut.Source.ValueType  # 1
+    """The photo's own alpha channel, taken as it is."""
+    SOURCE_SEGMENTED: CutOut.Source.ValueType  # 2
+    """Found in the pixels."""
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    ROUGH_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    source: Global___CutOut.Source.ValueType
+    confidence: _builtins.float
+    """How sure it is, 0 to 1; not a probability. An alpha channel has 1."""
+    rough: _builtins.bool
+    """Whether the confidence is so low that a person should look before the picture is used."""
+    reason: _builtins.str
+    """Why it is rough, as a sentence for people that says what to do. Empty where it is not."""
+    def __init__(
+        self,
+        *,
+        source: Global___CutOut.Source.ValueType = ...,
+        confidence: _builtins.float = ...,
+        rough: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "reason", b"reason", "rough", b"rough", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CutOut: _TypeAlias = CutOut  # noqa: Y015
+
+@_typing.final
+class RenderPreviewRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    BACKGROUND_FIELD_NUMBER: _builtins.int
+    PRESET_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """The library, `libraries/{library}`."""
+    image: _builtins.bytes
+    """The product photo, as for Recommend. One with transparent pixels is taken to be cut out."""
+    background: _builtins.str
+    """Id of a background in the library: the last part of its name. Not looked at for PRESET_MARKETPLACE."""
+    preset: Global___Preset.ValueType
+    """Unset means PRESET_SQUARE."""
+    size: _builtins.int
+    """The preview's longer side in pixels, 256 to 2048. Unset, or 0, means 1024. Photos smaller than that are enlarged."""
+    format: Global___Format.ValueType
+    """Unset means FORMAT_JPEG."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        image: _builtins.bytes = ...,
+        background: _builtins.str = ...,
+        preset: Global___Preset.ValueType = ...,
+        size: _builtins.int = ...,
+        format: Global___Format.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "format", b"format", "image", b"image", "parent", b"parent", "preset", b"preset", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderPreviewRequest: _TypeAlias = RenderPreviewRequest  # noqa: Y015
+
+@_typing.final
+class RenderPreviewResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREVIEW_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def preview(self) -> Global___Preview: ...
+    def __init__(
+        self,
+        *,
+        preview: Global___Preview | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preview", b"preview"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["preview", b"preview"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderPreviewResponse: _TypeAlias = RenderPreviewResponse  # noqa: Y015
 
 @_typing.final
 class RecommendStreamRequest(_message.Message):
@@ -382,7 +664,9 @@ class RecommendStreamResponse(_message.Message):
     STAGE_FIELD_NUMBER: _builtins.int
     RESPONSE_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """The stage that is done: `features`, `captions` or `ranking`."""
+    """The stage that is done: `features`, `captions`, `ranking`, or `previews`: once for each preview, and once more, without
+    one, when all are rendered.
+    """
     @_builtins.property
     def response(self) -> Global___RecommendResponse:
         """What the stage adds to the answer; all else is empty."""
@@ -630,7 +914,8 @@ class Degradation(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
     """The stage that was degraded: `captions` (written from a template), `grounding` (candidates were not checked
-    against the photo), `language` (there is no translation) or `signals` (one that counts could not be used).
+    against the photo), `language` (there is no translation), `signals` (one that counts could not be used) or `previews`
+    (there are fewer than were asked for).
     """
     reason: _builtins.str
     """Stable reason, such as LLM_UNREACHABLE or GENERATOR_UNAVAILABLE."""
@@ -658,8 +943,8 @@ class StageTiming(_message.Message):
     STAGE_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """`features`, `captions`, `grounding`, `embedding` or `ranking`; `remembered` alone, when the same was asked before and the
-    library has not changed since.
+    """`features`, `captions`, `grounding`, `embedding`, `ranking` or `previews`; `remembered` instead of the first five, when
+    the same was asked before and the library has not changed since.
     """
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration: ...

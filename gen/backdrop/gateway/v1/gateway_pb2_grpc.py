@@ -66,6 +66,11 @@ class GatewayServiceStub:
                 request_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RecommendStreamRequest.SerializeToString,
                 response_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RecommendStreamResponse.FromString,
                 _registered_method=True)
+        self.RenderPreview = channel.unary_unary(
+                '/backdrop.gateway.v1.GatewayService/RenderPreview',
+                request_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RenderPreviewRequest.SerializeToString,
+                response_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RenderPreviewResponse.FromString,
+                _registered_method=True)
         self.ImportBackgrounds = channel.stream_stream(
                 '/backdrop.gateway.v1.GatewayService/ImportBackgrounds',
                 request_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ImportBackgroundsRequest.SerializeToString,
@@ -154,8 +159,23 @@ class GatewayServiceServicer:
 
     def RecommendStream(self, request, context):
         """RecommendStream is Recommend, told stage by stage: what was read from the photo, then the captions with their
-        verdicts, then the backgrounds. The merge of all responses (lists one after the other, as protobuf merges) is
+        verdicts, then the backgrounds, then previews, each as it is rendered. The merge of all responses (lists one after the other, as protobuf merges) is
         what Recommend returns. An error may still follow a stage.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenderPreview(self, request, context):
+        """RenderPreview shows a product in one background of a library: the picture that Recommend gives small, at any size and
+        in any shape; or, with PRESET_MARKETPLACE, on pure white. The product's pixels are scaled and never altered.
+
+        Errors:
+        INVALID_ARGUMENT  `image` is empty, not an image, truncated, or over the limits; or (CUT_OUT_FAILED) nothing in it
+        stands out from its border.
+        NOT_FOUND         (BACKGROUND_NOT_FOUND; PICTURE_NOT_FOUND when the store has lost its picture).
+        UNAVAILABLE       (COMPOSITOR_UNAVAILABLE) the compositor is down.
+        RESOURCE_EXHAUSTED (QUEUE_FULL) more waits than it takes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -259,6 +279,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.RecommendStream,
                     request_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RecommendStreamRequest.FromString,
                     response_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RecommendStreamResponse.SerializeToString,
+            ),
+            'RenderPreview': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenderPreview,
+                    request_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RenderPreviewRequest.FromString,
+                    response_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RenderPreviewResponse.SerializeToString,
             ),
             'ImportBackgrounds': grpc.stream_stream_rpc_method_handler(
                     servicer.ImportBackgrounds,
@@ -382,6 +407,33 @@ class GatewayService:
             '/backdrop.gateway.v1.GatewayService/RecommendStream',
             backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RecommendStreamRequest.SerializeToString,
             backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RecommendStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenderPreview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backdrop.gateway.v1.GatewayService/RenderPreview',
+            backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RenderPreviewRequest.SerializeToString,
+            backdrop_dot_gateway_dot_v1_dot_gateway__pb2.RenderPreviewResponse.FromString,
             options,
             channel_credentials,
             insecure,

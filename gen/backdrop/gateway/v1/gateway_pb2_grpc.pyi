@@ -67,8 +67,19 @@ class GatewayServiceStub:
     """
     RecommendStream: _grpc.UnaryStreamMultiCallable[_gateway_pb2.RecommendStreamRequest, _gateway_pb2.RecommendStreamResponse]
     """RecommendStream is Recommend, told stage by stage: what was read from the photo, then the captions with their
-    verdicts, then the backgrounds. The merge of all responses (lists one after the other, as protobuf merges) is
+    verdicts, then the backgrounds, then previews, each as it is rendered. The merge of all responses (lists one after the other, as protobuf merges) is
     what Recommend returns. An error may still follow a stage.
+    """
+    RenderPreview: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.RenderPreviewRequest, _gateway_pb2.RenderPreviewResponse]
+    """RenderPreview shows a product in one background of a library: the picture that Recommend gives small, at any size and
+    in any shape; or, with PRESET_MARKETPLACE, on pure white. The product's pixels are scaled and never altered.
+
+    Errors:
+      INVALID_ARGUMENT  `image` is empty, not an image, truncated, or over the limits; or (CUT_OUT_FAILED) nothing in it
+                        stands out from its border.
+      NOT_FOUND         (BACKGROUND_NOT_FOUND; PICTURE_NOT_FOUND when the store has lost its picture).
+      UNAVAILABLE       (COMPOSITOR_UNAVAILABLE) the compositor is down.
+      RESOURCE_EXHAUSTED (QUEUE_FULL) more waits than it takes.
     """
     ImportBackgrounds: _grpc.StreamStreamMultiCallable[_gateway_pb2.ImportBackgroundsRequest, _gateway_pb2.ImportBackgroundsResponse]
     """ImportBackgrounds adds backgrounds to a library. Each request is one background and is answered by one outcome as
@@ -157,8 +168,19 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """
     RecommendStream: _aio.UnaryStreamMultiCallable[_gateway_pb2.RecommendStreamRequest, _gateway_pb2.RecommendStreamResponse]  # type: ignore[assignment]
     """RecommendStream is Recommend, told stage by stage: what was read from the photo, then the captions with their
-    verdicts, then the backgrounds. The merge of all responses (lists one after the other, as protobuf merges) is
+    verdicts, then the backgrounds, then previews, each as it is rendered. The merge of all responses (lists one after the other, as protobuf merges) is
     what Recommend returns. An error may still follow a stage.
+    """
+    RenderPreview: _aio.UnaryUnaryMultiCallable[_gateway_pb2.RenderPreviewRequest, _gateway_pb2.RenderPreviewResponse]  # type: ignore[assignment]
+    """RenderPreview shows a product in one background of a library: the picture that Recommend gives small, at any size and
+    in any shape; or, with PRESET_MARKETPLACE, on pure white. The product's pixels are scaled and never altered.
+
+    Errors:
+      INVALID_ARGUMENT  `image` is empty, not an image, truncated, or over the limits; or (CUT_OUT_FAILED) nothing in it
+                        stands out from its border.
+      NOT_FOUND         (BACKGROUND_NOT_FOUND; PICTURE_NOT_FOUND when the store has lost its picture).
+      UNAVAILABLE       (COMPOSITOR_UNAVAILABLE) the compositor is down.
+      RESOURCE_EXHAUSTED (QUEUE_FULL) more waits than it takes.
     """
     ImportBackgrounds: _aio.StreamStreamMultiCallable[_gateway_pb2.ImportBackgroundsRequest, _gateway_pb2.ImportBackgroundsResponse]  # type: ignore[assignment]
     """ImportBackgrounds adds backgrounds to a library. Each request is one background and is answered by one outcome as
@@ -256,8 +278,25 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_gateway_pb2.RecommendStreamResponse], _abc.AsyncIterator[_gateway_pb2.RecommendStreamResponse]]:
         """RecommendStream is Recommend, told stage by stage: what was read from the photo, then the captions with their
-        verdicts, then the backgrounds. The merge of all responses (lists one after the other, as protobuf merges) is
+        verdicts, then the backgrounds, then previews, each as it is rendered. The merge of all responses (lists one after the other, as protobuf merges) is
         what Recommend returns. An error may still follow a stage.
+        """
+
+    @_abc_1.abstractmethod
+    def RenderPreview(
+        self,
+        request: _gateway_pb2.RenderPreviewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.RenderPreviewResponse, _abc.Awaitable[_gateway_pb2.RenderPreviewResponse]]:
+        """RenderPreview shows a product in one background of a library: the picture that Recommend gives small, at any size and
+        in any shape; or, with PRESET_MARKETPLACE, on pure white. The product's pixels are scaled and never altered.
+
+        Errors:
+          INVALID_ARGUMENT  `image` is empty, not an image, truncated, or over the limits; or (CUT_OUT_FAILED) nothing in it
+                            stands out from its border.
+          NOT_FOUND         (BACKGROUND_NOT_FOUND; PICTURE_NOT_FOUND when the store has lost its picture).
+          UNAVAILABLE       (COMPOSITOR_UNAVAILABLE) the compositor is down.
+          RESOURCE_EXHAUSTED (QUEUE_FULL) more waits than it takes.
         """
 
     @_abc_1.abstractmethod
