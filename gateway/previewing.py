@@ -13,6 +13,8 @@ from gateway.peers import Compositor
 from gateway.photo_cache import Photo, PhotoCache
 from gateway.stopwatch import Stopwatch
 
+PREVIEWS_SHARE = 0.8
+"""Of the time that is left, what a preview beside an answer may take; the rest is for telling the answer."""
 AT_ONCE = 4
 """Previews of one request that are in work at the same time."""
 
@@ -25,9 +27,7 @@ class Previewer:
         self._assets = assets
         self._cache = cache
 
-    async def render(
-        self, photo: Photo, background: Background | None, form: PreviewForm, deadline: Deadline
-    ) -> Preview:
+    async def render(self, photo: Photo, background: Background | None, form: PreviewForm, timeout_s: float) -> Preview:
         """One preview; without a background, on white.
 
         Raises:
@@ -38,7 +38,7 @@ class Previewer:
         if remembered:
             return remembered
         picture = await self._assets.get(name, sha256) if background else b""
-        preview = await self._compositor.render(photo.image, name, picture, form, deadline.share(1))
+        preview = await self._compositor.render(photo.image, name, picture, form, timeout_s)
         self._cache.keep_preview(photo, sha256, form, preview)
         return preview
 
@@ -54,7 +54,7 @@ class Previewer:
 
         async def attempt(background: Background, *_: Background) -> Preview | None:
             try:
-                return await self.render(photo, background, wish.form, deadline)
+                return await self.render(photo, background, wish.form, deadline.share(PREVIEWS_SHARE))
             except BackdropError as error:
                 failed.setdefault(error.reason, error)
                 return None

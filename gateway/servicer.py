@@ -85,7 +85,9 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         if request.preset != pb.PRESET_MARKETPLACE:
             name = f"{request.parent}/backgrounds/{request.background}"
             background = await self._ranker.get(name, deadline.share(1))
-        preview = await self._previewer.render(Photo.of(request.image), background, _preview_form(request), deadline)
+        preview = await self._previewer.render(
+            Photo.of(request.image), background, _preview_form(request), deadline.share(1)
+        )
         return pb.RenderPreviewResponse(preview=_preview(preview))
 
     async def ImportBackgrounds(

@@ -7,7 +7,7 @@ import typer
 from google.protobuf import json_format
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
-from gateway.cli import contact_sheet, exporting, giving_feedback, importing, making_keys, stack, tables
+from gateway.cli import contact_sheet, exporting, giving_feedback, importing, making_keys, previewing, stack, tables
 from gateway.cli.client import (
     all_backgrounds,
     all_feedback,
@@ -152,8 +152,14 @@ def recommend(
     language: Annotated[str, typer.Option(help="Language to show captions and scenes in, such as en or de.")] = "",
     json: Annotated[bool, typer.Option("--json", help="Print the response as canonical proto JSON.")] = False,
     sheet: Annotated[
-        Path | None, typer.Option(help="Also write a picture: the product beside its backgrounds.", dir_okay=False)
+        Path | None, typer.Option(help="Also write a picture: the product in its backgrounds.", dir_okay=False)
     ] = None,
+    previews: Annotated[
+        Path | None, typer.Option(help="Also write a preview for each background to this folder.", file_okay=False)
+    ] = None,
+    preset: Annotated[previewing.ScenePreset, typer.Option(help="The shape of the previews.")] = (
+        previewing.ScenePreset.SQUARE
+    ),
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 30,
     target: Target = DEFAULT_TARGET,
 ) -> None:
@@ -171,15 +177,41 @@ def recommend(
             filters=[parse_filter(each) for each in where or []],
             diversity=diversity,
             weights=[parse_weight(each) for each in weight or []],
+            preview=previewing.options(preset) if sheet or previews else None,
         )
         response = stub.Recommend(request, timeout=timeout)
         if json:
             print(json_format.MessageToJson(response))
         else:
             tables.print_recommendation(photo.name, response)
+        if previews:
+            for path in previewing.write_all(response.previews, previews):
+                out(f"Wrote {path}", quiet=json)
         if sheet:
             contact_sheet.write(stub, image, photo.name, response, sheet)
             out(f"Wrote {sheet}", quiet=json)
+
+
+@app.command()
+def preview(
+    photo: Annotated[Path, typer.Argument(help="The product photo.", exists=True, dir_okay=False)],
+    background: Annotated[str, typer.Argument(help="The background's id; none for --preset marketplace.")] = "",
+    library: Library = DEFAULT_LIBRARY,
+    preset: Annotated[
+        previewing.AnyPreset,
+        typer.Option(help="Its shape: 1:1, 4:5, 16:9, or 1:1 on pure white as marketplaces want it."),
+    ] = previewing.AnyPreset.SQUARE,
+    size: Annotated[int, typer.Option(help="The longer side in pixels, 256 to 2048.")] = 1024,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The file to write: .jpg, .webp or .png.", dir_okay=False)
+    ] = Path("preview.jpg"),
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 30,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Show a product in one background of a library. The product's own pixels are scaled, never altered."""
+    with explained_errors(target), connect(target) as stub:
+        request = previewing.request(read_image(photo), library, background, preset, size, output)
+        previewing.write_one(stub.RenderPreview(request, timeout=timeout).preview, output)
 
 
 @app.command(name="eval")

@@ -14,6 +14,12 @@ def out(text: str, *, quiet: bool = False) -> None:
     (stderr if quiet else stdout).print(text, markup=False, soft_wrap=True)
 
 
+def warn(text: str) -> None:
+    """Prints what a person should look at to standard error."""
+    stderr.print("[yellow]Note:[/]", end=" ")
+    stderr.print(text, markup=False, soft_wrap=True)
+
+
 def fail(message: str, *hints: str) -> NoReturn:
     """Prints an error and what to do about it, and ends the command with exit code 1."""
     stderr.print("[bold red]Error:[/]", end=" ")

@@ -1,4 +1,4 @@
-"""A picture of a recommendation: the product beside its backgrounds, with reasons, and what each signal contributed."""
+"""A picture of a recommendation: the product in its backgrounds, with reasons, and what each signal contributed."""
 
 import io
 import textwrap
@@ -12,7 +12,7 @@ from backdrop.gateway.v1 import gateway_pb2 as pb
 from backdrop.gateway.v1 import gateway_pb2_grpc
 
 COLUMNS = 3
-CELL = (420, 315)
+CELL = (420, 420)
 TEXT_HEIGHT = 146
 MARGIN = 24
 INK, SOFT, PAPER = "#1c1c1c", "#6a6a6a", "#ffffff"
@@ -43,12 +43,17 @@ class Cell:
 def write(
     stub: gateway_pb2_grpc.GatewayServiceStub, photo: bytes, title: str, response: pb.RecommendResponse, path: Path
 ) -> None:
-    """Draws the product and up to five backgrounds in two rows, and writes the picture to `path`."""
+    """Draws the product, and up to five backgrounds with the product in them, in two rows; writes it to `path`.
+
+    A background without a preview is drawn as it is.
+    """
+    previews = {each.background: each.image for each in response.previews}
     cells = [Cell(_open(photo), title, _product_text(response))]
     for rank, each in enumerate(response.recommendations[:5], start=1):
-        request = pb.GetBackgroundImageRequest(name=each.background.name)
-        heading = f"{rank}. {each.background.name.rsplit('/', 1)[1]}  {each.score:.2f}"
-        cells.append(Cell(_open(stub.GetBackgroundImage(request).image), heading, each.reason, each.signals))
+        name = each.background.name
+        picture = previews.get(name) or stub.GetBackgroundImage(pb.GetBackgroundImageRequest(name=name)).image
+        heading = f"{rank}. {name.rsplit('/', 1)[1]}  {each.score:.2f}"
+        cells.append(Cell(_open(picture), heading, each.reason, each.signals))
     path.parent.mkdir(parents=True, exist_ok=True)
     _draw(cells).save(path)
 

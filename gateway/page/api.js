@@ -38,8 +38,8 @@ function form(fields) {
 }
 
 // Calls `onStage(stage, response)` for each stage as it is done.
-export async function recommend(photo, limit, onStage, signal) {
-  const body = form({ image: photo, limit });
+export async function recommend(photo, limit, preview, onStage, signal) {
+  const body = form({ image: photo, limit, preview: JSON.stringify(preview) });
   const response = await request(`${library()}:recommendStream`, { method: "POST", body, signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -54,6 +54,11 @@ export async function recommend(photo, limit, onStage, signal) {
       onStage(step.stage, step.response);
     }
   }
+}
+
+export async function renderPreview(photo, background, preset, size) {
+  const body = form({ image: photo, background, preset, size });
+  return (await (await request(`${library()}:preview`, { method: "POST", body })).json()).preview;
 }
 
 export async function recordFeedback(recommendationId, chosen, rejected) {

@@ -1,28 +1,40 @@
 // A photo, its stages as they are done, and the backgrounds with what speaks for each.
 
-import { recommend, recordFeedback } from "./api.js";
-import { acceptFiles, byId, element, pictureOf, showError, title } from "./dom.js";
+import { recommend, recordFeedback, renderPreview } from "./api.js";
+import { acceptFiles, byId, element, id, pictureOf, showError, title } from "./dom.js";
 
 const LIMIT = 6;
-const STAGES = ["features", "captions", "ranking"];
+const STAGES = ["features", "captions", "ranking", "previews"];
+const SHOWN_PX = 768;
+const SAVED_PX = 2048;
 const SIGNALS = {
   SIGNAL_TEXT: "captions", SIGNAL_IMAGE: "picture", SIGNAL_PHOTO: "likeness", SIGNAL_COLOR: "colours",
   SIGNAL_SPACE: "free space", SIGNAL_KEYWORDS: "words", SIGNAL_FEEDBACK: "feedback",
 };
 let running = new AbortController();
+let asked = null;
 
 export function start() {
   acceptFiles(byId("photo-drop"), byId("photo"), ([photo]) => ask(photo));
+  byId("preset").addEventListener("change", () => { if (asked) ask(asked); });
+  for (const sample of byId("samples").querySelectorAll("button")) {
+    const { src } = sample.querySelector("img");
+    sample.addEventListener("click", async () => ask(await (await fetch(src)).blob()));
+  }
 }
+
+const preset = () => byId("preset").value;
 
 async function ask(photo) {
   running.abort();
   running = new AbortController();
   const { signal } = running;
+  asked = photo;
   showError(null);
   reset(photo);
   try {
-    await recommend(photo, LIMIT, (stage, answer) => { if (!signal.aborted) show(stage, answer); }, signal);
+    const preview = { preset: preset(), size: SHOWN_PX };
+    await recommend(photo, LIMIT, preview, (stage, answer) => { if (!signal.aborted) show(stage, answer); }, signal);
   } catch (error) {
     if (error.name === "AbortError") return;
     byId("stages").hidden = true;
@@ -43,6 +55,7 @@ function reset(photo) {
 }
 
 function show(stage, answer) {
+  if (answer.previews.length) return answer.previews.forEach(showPreview);
   const [done, next] = [stage, STAGES[STAGES.indexOf(stage) + 1]].map((name) =>
     byId("stages").querySelector(`[data-stage="${name}"]`));
   done.className = "done";
@@ -93,8 +106,43 @@ function card({ background, reason, signals }, recommendationId, opinions) {
     element("strong", { textContent: title(background) }),
     element("p", { className: "soft", textContent: reason }),
     element("details", {}, element("summary", { textContent: "What speaks for it" }), parts(signals)));
-  if (recommendationId) text.append(buttons(background, recommendationId, opinions));
+  const row = recommendationId ? buttons(background, recommendationId, opinions) : element("div", { className: "buttons" });
+  row.append(saveButton(background));
+  text.append(row);
   return element("li", { className: "card" }, pictureOf(background), text);
+}
+
+// In the place of the background's own picture.
+function showPreview({ background, image, contentType, cutOut }) {
+  const shown = byId("recommendations").querySelector(`img[data-name="${background}"]`);
+  const alt = `Your product in ${shown.alt}`;
+  const src = URL.createObjectURL(toBlob(image, contentType));
+  shown.replaceWith(element("img", { className: "preview", alt, src, onload: (event) => URL.revokeObjectURL(event.target.src) }));
+  if (!cutOut.rough || byId("degraded").querySelector(".rough")) return;
+  byId("degraded").append(element("p", { className: "rough", textContent: `Look closely at the previews. ${cutOut.reason}` }));
+}
+
+const toBlob = (base64, type) => new Blob([Uint8Array.from(atob(base64), (each) => each.charCodeAt(0))], { type });
+
+// A large preview, rendered when it is asked for.
+function saveButton(background) {
+  const button = element("button", { type: "button", textContent: "Save" });
+  button.setAttribute("aria-label", `Save the preview in ${title(background)}`);
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    try {
+      const { image, contentType } = await renderPreview(asked, id(background), preset(), SAVED_PX);
+      const href = URL.createObjectURL(toBlob(image, contentType));
+      element("a", { href, download: `${id(background)}.jpg` }).click();
+      URL.revokeObjectURL(href);
+      showError(null);
+    } catch (error) {
+      showError(error);
+    } finally {
+      button.disabled = false;
+    }
+  });
+  return button;
 }
 
 function parts(signals) {

@@ -17,8 +17,9 @@ _Number = TypeVar("_Number", np.uint8, np.float32)
 _FILTERED_PIXELS = 500_000
 # Variance below which a window counts as flat, of channels of 0 to 1.
 _FLAT_VARIANCE = 1e-4
-# What is left of one colour on the other side of the edge is taken for none.
-_CLEAR, _OPAQUE = 0.08, 0.92
+# Less than this is taken for none, and more for all. The clear side gives more: a fringe of the old background shows,
+# and a product that is half a pixel smaller does not.
+_CLEAR, _OPAQUE = 0.3, 0.97
 # Blur sides for the colours, in shares of the longer side: far first, then near (90 and 6 pixels in the paper).
 _FAR_SHARE, _NEAR_SHARE = 0.06, 0.006
 

@@ -21,6 +21,8 @@ _SURE_DISTANCE = 12.0
 _MOST_SHADOW = 0.3
 _LIGHT_SHADOW, _DIGITAL_SHADOW, _DEEPEST_SHADOW, _SURELY_DARK = 0.62, 0.8, 0.2, 0.5
 _SMALLEST_PART = 0.002
+# In pixels.
+_LONGEST_JOINT, _WIDEST_JOINT = 41, 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,13 @@ def segment(rgb: NDArray[np.uint8]) -> Segmentation:
     """
     studio = model_studio(rgb)
     labels = _first_guess(studio)
-    guessed = _is_product(labels)
-    if not guessed.any() or not (labels == cv2.GC_BGD).any():
+    guessed, possible = _is_product(labels), labels != cv2.GC_BGD
+    if not guessed.any() or possible.all():
         return Segmentation(np.zeros(labels.shape, dtype=np.bool_), studio, 0)
     _grab_cut(rgb, labels)
     cut = _is_product(labels)
-    mask = _main_parts(_without_lines_to_the_border(cut))
-    return Segmentation(mask, studio, float((guessed & ~cut).sum() / max(1, mask.sum())))
+    mask = _joined(_main_parts(_without_lines_to_the_border(cut)), possible)
+    return Segmentation(mask, studio, float((guessed & ~mask).sum() / max(1, mask.sum())))
 
 
 def _is_product(labels: NDArray[np.uint8]) -> Mask:
@@ -161,6 +163,20 @@ def _main_parts(mask: Mask) -> Mask:
     kept[0] = False
     numbers = np.asarray(parts, dtype=np.int32)
     return np.asarray(kept[numbers] & ~_touching_rim(numbers) | (numbers == main))
+
+
+def _joined(mask: Mask, possible: Mask) -> Mask:
+    """Gives back what is thin and joins two parts of the product, such as the rod between a pan and its handle."""
+    parts = _parts(mask, connectivity=8)
+    if parts.max() < 2:
+        return mask
+    between = possible & ~mask & _morph(mask, cv2.MORPH_CLOSE, _LONGEST_JOINT)
+    thin = _parts(between & ~_morph(between, cv2.MORPH_OPEN, _WIDEST_JOINT), connectivity=8)
+    touched = np.zeros(int(thin.max()) + 1, dtype=np.int32)
+    for part in range(1, int(parts.max()) + 1):
+        touched[np.unique(thin[_morph(parts == part, cv2.MORPH_DILATE, 3)])] += 1
+    touched[0] = 0
+    return np.asarray(mask | (touched > 1)[thin])
 
 
 def _morph(mask: Mask, operation: int, side: int) -> Mask:

@@ -34,7 +34,7 @@ class Strength:
 def strength_in(light: Light) -> Strength:
     """How strong shadows are: the brighter and harder the light, the more; in the dark they hardly show."""
     seen = float(np.clip(light.brightness / 0.6, 0.35, 1))
-    return Strength(contact=0.62 * seen + 0.1, cast=(0.26 + 0.2 * light.contrast) * seen)
+    return Strength(contact=0.62 * seen + 0.1, cast=(0.34 + 0.2 * light.contrast) * seen)
 
 
 def cast(alpha: Alpha, box: Box, frame: Size, light: Light, surface_edge: float | None) -> Shadow:
@@ -83,7 +83,7 @@ def _contact(silhouette: NDArray[np.float32], base: int) -> NDArray[np.float32]:
     lowest = np.where(solid, rows, -1).max(axis=0)
     # What ends far over the ground, such as a handle, does not touch it; the back of a base, seen from
     # above, does.
-    touching = np.exp(-(((base - lowest) / (0.16 * extent)) ** 2)) * (lowest >= 0)
+    touching = np.exp(-(((base - lowest) / (0.26 * extent)) ** 2)) * (lowest >= 0)
     near_outline = np.exp(-np.abs(lowest[None] - rows) / max(1.0, _TOUCHING * extent)) * (rows <= lowest[None])
     seam = (near_outline * touching[None]).astype(np.float32)
     moved = np.roll(seam, max(1, round(0.012 * extent)), axis=0)

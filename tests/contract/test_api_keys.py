@@ -62,6 +62,8 @@ class Guarded:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         url = path.format(library="shop", background="oak")
         body = {"recommendationId": "r"} if path.endswith("feedback") else {"image": PICTURE}
+        if path.endswith(":preview"):
+            body["background"] = "oak"
         return await self.http.request(verb, url, headers=headers, json=body if verb in ("post", "put") else None)
 
 
@@ -69,7 +71,13 @@ def a_request(method: Any) -> Any:
     message = getattr(pb, method.input_type.name)()
     filled = message.request if method.name == "RecommendStream" else message
     fields = {each.name for each in filled.DESCRIPTOR.fields}
-    for name, value in (("parent", "libraries/shop"), ("name", OAK), ("image", b"p"), ("recommendation_id", "r")):
+    for name, value in {
+        "parent": "libraries/shop",
+        "name": OAK,
+        "image": b"p",
+        "recommendation_id": "r",
+        "background": "oak",
+    }.items():
         if name in fields:
             setattr(filled, name, value)
     return message

@@ -23,7 +23,7 @@ from chassis.errors import (
     violations_of,
 )
 from tests.servers.gateway import running_gateway
-from tests.servers.peers import Peers
+from tests.servers.peers import Peers, Trouble
 
 LIBRARY = "libraries/shop"
 OAK = f"{LIBRARY}/backgrounds/oak"
@@ -657,3 +657,121 @@ async def test_where_the_library_s_state_cannot_be_told_only_readings_are_kept(s
     again = await recommend(stub)
     assert "ranking" in {each.stage for each in again.stages}
     assert peers.captioner.reads == reads + 1
+
+
+async def previews_of(stub: Any, **options: Any) -> pb.RecommendResponse:
+    response: pb.RecommendResponse = await recommend(stub, preview=pb.PreviewOptions(**options))
+    return response
+
+
+async def test_the_product_is_shown_in_each_background_in_their_order(stub: Any) -> None:
+    await import_(stub, [item(name, image=name.encode()) for name in ("oak", "beach", "sand")])
+    response = await previews_of(stub)
+    assert [each.background for each in response.previews] == [
+        each.background.name for each in response.recommendations
+    ]
+    assert [each.image for each in response.previews] == [b"photo in beach", b"photo in oak", b"photo in sand"]
+    first = response.previews[0]
+    assert (first.content_type, first.width, first.product.height) == ("image/jpeg", 1024, 4)
+    assert (first.cut_out.rough, first.cut_out.reason) == (True, "It is blurred.")
+    assert "previews" in {each.stage for each in response.stages}
+    assert not response.degraded
+
+
+async def test_no_previews_are_rendered_that_nobody_asked_for(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak"), item("beach", image=b"beach")])
+    assert not (await recommend(stub)).previews
+    assert peers.compositor.calls == 0
+    assert len((await previews_of(stub, count=1)).previews) == 1
+
+
+async def test_a_stream_tells_each_preview_and_then_how_it_went(stub: Any) -> None:
+    await import_(stub, [item("oak"), item("beach", image=b"beach")])
+    request = pb.RecommendRequest(parent=LIBRARY, image=b"photo", preview=pb.PreviewOptions())
+    steps = [each async for each in stub.RecommendStream(pb.RecommendStreamRequest(request=request))]
+    assert [each.stage for each in steps] == ["features", "captions", "ranking", "previews", "previews", "previews"]
+    assert [len(each.response.previews) for each in steps[3:]] == [1, 1, 0]
+    assert [each.stage for each in steps[-1].response.stages] == ["previews"]
+
+
+@pytest.mark.parametrize("down", [True, False])
+async def test_previews_that_fail_do_not_fail_the_answer(stub: Any, peers: Peers, down: bool) -> None:
+    await import_(stub, [item("oak"), item("beach", image=b"beach")])
+    if down:
+        await peers.stop("compositor")
+    else:
+        peers.compositor.trouble.error = ResourceExhausted("The compositor is busy.")
+    response = await previews_of(stub)
+    assert len(response.recommendations) == 2
+    assert not response.previews
+    [degraded] = response.degraded
+    assert (degraded.stage, degraded.reason) == (
+        "previews",
+        "COMPOSITOR_UNAVAILABLE" if down else "RESOURCE_EXHAUSTED",
+    )
+
+
+async def test_one_preview_that_fails_leaves_the_others(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item(name, image=name.encode()) for name in ("oak", "beach", "sand")])
+    peers.compositor.troubles[b"oak"] = trouble = Trouble()
+    trouble.error = Unavailable("A lamp is broken.")
+    response = await previews_of(stub)
+    assert [each.background.rsplit("/", 1)[1] for each in response.previews] == ["beach", "sand"]
+    assert "A lamp is broken." in response.degraded[0].message
+
+
+async def test_a_hung_compositor_leaves_the_answer(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    peers.compositor.trouble.hangs = True
+    response = await recommend(stub, timeout=2, preview=pb.PreviewOptions())
+    assert len(response.recommendations) == 1
+    assert [each.reason for each in response.degraded] == ["COMPOSITOR_TIMEOUT"]
+
+
+async def test_previews_are_remembered_until_the_picture_or_their_form_is_another(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    await previews_of(stub)
+    await previews_of(stub)
+    assert peers.compositor.calls == 1
+    await previews_of(stub, size=512)
+    assert peers.compositor.calls == 2
+    await import_(stub, [item("oak", image=b"another")])
+    assert [each.image for each in (await previews_of(stub)).previews] == [b"photo in another"]
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"count": 13}, "preview.count"),
+        ({"size": 100}, "preview.size"),
+        ({"preset": pb.PRESET_MARKETPLACE}, "preview.preset"),
+        ({"format": pb.FORMAT_PNG}, "preview.format"),
+    ],
+)
+async def test_a_bad_wish_for_previews_is_named(stub: Any, options: dict[str, Any], field: str) -> None:
+    error = await error_of(recommend(stub, preview=pb.PreviewOptions(**options)))
+    assert [each.field for each in violations_of(status_of(error))] == [field]
+
+
+def render_preview(stub: Any, **fields: Any) -> Any:
+    return stub.RenderPreview(pb.RenderPreviewRequest(parent=LIBRARY, image=b"photo", **fields), timeout=5)
+
+
+async def test_one_preview_is_rendered_as_it_is_asked_for(stub: Any) -> None:
+    await import_(stub, [item("oak", image=b"oak")])
+    preview = (await render_preview(stub, background="oak", size=2048, format=pb.FORMAT_WEBP)).preview
+    assert (preview.background, preview.image, preview.content_type) == (OAK, b"photo in oak", "image/webp")
+    assert preview.width == 2048
+    on_white = (await render_preview(stub, preset=pb.PRESET_MARKETPLACE)).preview
+    assert (on_white.background, on_white.image) == ("", b"photo in ")
+
+
+async def test_a_preview_that_cannot_be_is_a_clear_error(stub: Any, peers: Peers, tmp_path: Path) -> None:
+    await import_(stub, [item("oak", image=b"oak")])
+    missing = await error_of(render_preview(stub))
+    assert "name the background" in missing.details()
+    unknown = await error_of(render_preview(stub, background="elm"))
+    assert unknown.code() is grpc.StatusCode.NOT_FOUND
+    await peers.stop("compositor")
+    down = await error_of(render_preview(stub, background="oak"))
+    assert reason_of(status_of(down)) == "COMPOSITOR_UNAVAILABLE"

@@ -1,6 +1,7 @@
 """The page in a real browser, before the real gateway with tiny peers."""
 
 import asyncio
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from chassis.errors import Unavailable
 from tests.servers.gateway import RunningGateway, running_gateway
 from tests.servers.peers import Peers
 
@@ -96,7 +98,7 @@ def recommend(page: Page) -> None:
 def test_a_photo_gets_its_stages_and_its_backgrounds(page: Page) -> None:
     import_pictures(page)
     recommend(page)
-    expect(page.locator("#stages li.done")).to_have_count(3)
+    expect(page.locator("#stages li.done")).to_have_count(4)
     expect(page.locator("#features .chip")).to_have_text(["mug 90 %", "white 90 %", "calm 90 %"])
     expect(page.locator("#captions li")).to_have_count(5)
     first = page.locator("#recommendations li").first
@@ -106,14 +108,47 @@ def test_a_photo_gets_its_stages_and_its_backgrounds(page: Page) -> None:
     assert first.locator("img").evaluate("e => e.decode().then(() => e.naturalWidth)") > 100
 
 
+def test_previews_take_the_place_of_the_backgrounds_and_are_saved(page: Page, shop: Shop) -> None:
+    shop.peers.compositor.picture = PICTURES[0].read_bytes()
+    import_pictures(page)
+    recommend(page)
+    previews = page.locator("#recommendations img.preview")
+    expect(previews).to_have_count(3)
+    expect(previews.first).to_have_attribute("alt", re.compile("Your product in "))
+    assert previews.first.evaluate("e => e.decode().then(() => e.naturalWidth)") > 100
+    expect(page.locator("#degraded")).to_contain_text("Look closely at the previews. It is blurred.")
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name="Save the preview in").first.click()
+    assert downloading.value.suggested_filename.endswith(".jpg")
+    assert Path(downloading.value.path()).read_bytes() == shop.peers.compositor.picture
+    page.get_by_label("Shape").select_option("PRESET_LANDSCAPE")
+    expect(page.locator("#stages li.done")).to_have_count(4)
+    assert shop.peers.compositor.calls == 7
+
+
+def test_where_there_are_no_previews_the_backgrounds_stay(page: Page, shop: Shop) -> None:
+    shop.peers.compositor.trouble.error = Unavailable("The lamp is broken.")
+    import_pictures(page)
+    recommend(page)
+    expect(page.locator("#degraded")).to_contain_text("The lamp is broken.")
+    expect(page.locator("#recommendations img:not(.preview)")).to_have_count(3)
+
+
+def test_a_sample_photo_needs_no_file(page: Page) -> None:
+    import_pictures(page)
+    page.get_by_role("button", name="Recommend").click()
+    page.get_by_role("button", name="A sofa").click()
+    expect(page.locator("#stages li.done")).to_have_count(4)
+
+
 def test_likes_and_dislikes_are_recorded_and_taken_back(page: Page, shop: Shop) -> None:
     import_pictures(page)
     recommend(page)
     first, second = (page.locator("#recommendations li").nth(number) for number in (0, 1))
     first.get_by_role("button", name="Like", exact=False).first.click()
     expect(first.locator("button").first).to_have_attribute("aria-pressed", "true")
-    second.locator("button").last.click()
-    expect(second.locator("button").last).to_have_attribute("aria-pressed", "true")
+    second.locator("button").nth(1).click()
+    expect(second.locator("button").nth(1)).to_have_attribute("aria-pressed", "true")
     [recorded] = shop.peers.ranker.feedback.values()
     assert (len(recorded.chosen), len(recorded.rejected)) == (1, 1)
     first.locator("button").first.click()

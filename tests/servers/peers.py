@@ -1,4 +1,4 @@
-"""A captioner, a generator and a ranker that can be told to fail: real gRPC servers around a few lines each."""
+"""A captioner, a generator, a ranker and a compositor that can be told to fail: real servers around a few lines."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from backdrop.captioner.v1 import captioner_pb2, captioner_pb2_grpc
+from backdrop.compositor.v1 import compositor_pb2, compositor_pb2_grpc
 from backdrop.generator.v1 import generator_pb2, generator_pb2_grpc
 from backdrop.ranker.v1 import ranker_pb2, ranker_pb2_grpc
 from chassis.config import ServerConfig
@@ -213,18 +214,46 @@ class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
         return found
 
 
+class TinyCompositor(compositor_pb2_grpc.CompositorServiceServicer):
+    """A preview is the photo's bytes and the background's; `troubles` are those of single backgrounds."""
+
+    def __init__(self) -> None:
+        self.trouble = Trouble()
+        self.troubles: dict[bytes, Trouble] = {}
+        self.picture: bytes | None = None
+        self.calls = 0
+
+    async def RenderPreview(self, request: Any, context: Any) -> compositor_pb2.RenderPreviewResponse:
+        self.calls += 1
+        await self.trouble.happen()
+        if request.background_image in self.troubles:
+            await self.troubles[request.background_image].happen()
+        return compositor_pb2.RenderPreviewResponse(
+            image=self.picture or request.image + b" in " + request.background_image,
+            content_type="image/webp" if request.format == compositor_pb2.FORMAT_WEBP else "image/jpeg",
+            width=request.size or 1024,
+            height=request.size or 1024,
+            cut_out=compositor_pb2.CutOut(
+                source=compositor_pb2.CutOut.SOURCE_SEGMENTED, confidence=0.5, rough=True, reason="It is blurred."
+            ),
+            product=compositor_pb2.BoundingBox(left=1, top=2, width=3, height=4),
+            product_scale=0.5,
+        )
+
+
 class Peers:
-    """The three services, each on a free port, each of which can be stopped alone. Another ranker may be given."""
+    """The four services, each on a free port, each of which can be stopped alone. Another ranker may be given."""
 
     def __init__(self, ranker: Any = None) -> None:
         self.captioner = TinyCaptioner()
         self.generator = TinyGenerator()
         self.ranker = ranker or TinyRanker()
+        self.compositor = TinyCompositor()
         self.targets: dict[str, str] = {}
         self._running: dict[str, AsyncExitStack] = {}
 
     async def start(self) -> None:
-        """Starts all three."""
+        """Starts all of them."""
         await self._start(
             "captioner", captioner_pb2, self.captioner, captioner_pb2_grpc.add_CaptionerServiceServicer_to_server
         )
@@ -232,6 +261,9 @@ class Peers:
             "generator", generator_pb2, self.generator, generator_pb2_grpc.add_GeneratorServiceServicer_to_server
         )
         await self._start("ranker", ranker_pb2, self.ranker, ranker_pb2_grpc.add_RankerServiceServicer_to_server)
+        await self._start(
+            "compositor", compositor_pb2, self.compositor, compositor_pb2_grpc.add_CompositorServiceServicer_to_server
+        )
 
     async def stop(self, name: str) -> None:
         """Stops one of them."""
