@@ -20,6 +20,9 @@ _FLAT_VARIANCE = 1e-4
 # Less than this is taken for none, and more for all. The clear side gives more: a fringe of the old background shows,
 # and a product that is half a pixel smaller does not.
 _CLEAR, _OPAQUE = 0.3, 0.97
+# By how much steps of the mask are smoothed, in its pixels, and the edge, in the photo's: people see a ragged line before
+# they see a soft one.
+_STEP_BLUR, _EDGE_BLUR_PX = 1.2, 0.7
 # Blur sides for the colours, in shares of the longer side: far first, then near (90 and 6 pixels in the paper).
 _FAR_SHARE, _NEAR_SHARE = 0.06, 0.006
 
@@ -40,10 +43,15 @@ def refine(mask: Mask, rgb: NDArray[np.uint8]) -> Alpha:
     coarse = _resize(mask.astype(np.float32), (height, width))
     reach = max(2, round(2.5 * scale))
     band = _band(coarse > 0.5, reach)
-    soft = _guided(rgb, coarse, radius=max(2, round(1.5 * scale)))
-    soft = np.clip((soft - _CLEAR) / (_OPAQUE - _CLEAR), 0, 1)
+    smooth = _blurred(coarse, _STEP_BLUR * scale)
+    soft = _guided(rgb, smooth, radius=max(2, round(1.5 * scale)))
+    soft = _blurred(np.clip((soft - _CLEAR) / (_OPAQUE - _CLEAR), 0, 1), _EDGE_BLUR_PX)
     alpha = np.where(band, soft, coarse > 0.5)
     return np.asarray(np.round(alpha * 255).astype(np.uint8))
+
+
+def _blurred(values: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    return np.asarray(cv2.GaussianBlur(values.astype(np.float32), (0, 0), sigma))
 
 
 def _band(mask: Mask, reach: int) -> Mask:

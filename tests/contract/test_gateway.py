@@ -769,7 +769,7 @@ async def test_one_preview_is_rendered_as_it_is_asked_for(stub: Any) -> None:
 async def test_a_preview_that_cannot_be_is_a_clear_error(stub: Any, peers: Peers, tmp_path: Path) -> None:
     await import_(stub, [item("oak", image=b"oak")])
     missing = await error_of(render_preview(stub))
-    assert "name the background" in missing.details()
+    assert "name a background" in missing.details()
     unknown = await error_of(render_preview(stub, background="elm"))
     assert unknown.code() is grpc.StatusCode.NOT_FOUND
     await peers.stop("compositor")
