@@ -20,8 +20,8 @@ _FLAT_VARIANCE = 1e-4
 # Less than this is taken for none, and more for all. The clear side gives more: a fringe of the old background shows,
 # and a product that is half a pixel smaller does not.
 _CLEAR, _OPAQUE = 0.3, 0.97
-# By how much steps of the mask are smoothed, in its pixels, and the edge, in the photo's: people see a ragged line before
-# they see a soft one.
+# By how much steps of the mask are smoothed, in its pixels, and the edge, in the photo's: people see a ragged line
+# before they see a soft one.
 _STEP_BLUR, _EDGE_BLUR_PX = 1.2, 0.7
 # Blur sides for the colours, in shares of the longer side: far first, then near (90 and 6 pixels in the paper).
 _FAR_SHARE, _NEAR_SHARE = 0.06, 0.006

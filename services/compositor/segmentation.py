@@ -89,7 +89,7 @@ def _first_guess(studio: Studio) -> NDArray[np.uint8]:
     labels = np.full(inside.shape, cv2.GC_PR_BGD, dtype=np.uint8)
     labels[inside] = cv2.GC_PR_FGD
     # Seen through the product, as through a handle.
-    labels[inside & (studio.difference < tolerance) & (studio.detail < smooth)] = cv2.GC_PR_BGD
+    labels[inside & (studio.difference < tolerance)] = cv2.GC_PR_BGD
     labels[sure] = cv2.GC_FGD
     labels[_morph(reached, cv2.MORPH_ERODE, 3)] = cv2.GC_BGD
     return labels
