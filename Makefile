@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos protos-check env-example eval eval-grounding bench bench-captioner bench-generator bench-ranker bench-feedback up down samples clean
+.PHONY: help setup demo test lint protos protos-check env-example eval eval-grounding bench bench-captioner bench-generator bench-ranker bench-compositor bench-feedback up down samples clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -90,6 +90,9 @@ bench-generator: $(READY) ## What an answer of the generator takes: written, and
 
 bench-ranker: $(READY) ## The ranker's store at 10,000 and 100,000 backgrounds, against numpy (ARGS="--sizes 1000000" for more)
 	$(BIN)/python -m benchmarks.ranker $(ARGS)
+
+bench-compositor: $(READY) ## What a preview takes (ARGS="--sheet docs/previews.jpg" draws all samples)
+	$(BIN)/python -m benchmarks.compositor $(ARGS)
 
 bench-feedback: $(READY) ## What feedback changes for simulated shoppers, on the samples
 	$(BIN)/python -m benchmarks.feedback $(ARGS)

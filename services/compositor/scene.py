@@ -13,8 +13,8 @@ _SIDE_PX = 192
 # Where a product stands when no surface's edge is found: low, as in most product photos.
 _DEFAULT_LINE = 0.8
 # How far down the visible surface the product stands: 0 is the edge at the back, 1 the frame's lower border.
-_DEPTH = 0.45
-_HIGHEST_LINE, _LOWEST_LINE = 0.66, 0.88
+_DEPTH = 0.55
+_HIGHEST_LINE, _LOWEST_LINE = 0.74, 0.9
 # Between these shares of the height a surface ends.
 _HIGHEST_EDGE, _LOWEST_EDGE = 0.3, 0.8
 # In units of CIELAB: by how much surface and wall differ at least.

@@ -15,6 +15,8 @@ Mask = NDArray[np.bool_]
 RIM_SHARE = 0.035
 # Rounds of reweighting, after which the fit has settled on the background even where a product touches the border.
 _ROUNDS = 8
+# A smooth surface is fitted as well to a part of the rim's pixels.
+_EVERY = 4
 # No noise is taken to be less than this, in units of CIELAB: a background of one colour has none at all.
 _LEAST_NOISE = 0.3
 # What makes a median of absolute deviations a standard deviation, if they are normal.
@@ -84,7 +86,7 @@ def _fit(lab: Lab) -> tuple[Lab, float]:
     height, width = lab.shape[:2]
     terms = _quadratic_terms(height, width)
     at_rim = rim(height, width)
-    samples, targets = terms[at_rim], lab[at_rim]
+    samples, targets = terms[at_rim][::_EVERY], lab[at_rim][::_EVERY]
     weights = np.ones(len(samples), dtype=np.float32)
     for _ in range(_ROUNDS):
         weighted = (samples * weights[:, None]).T
