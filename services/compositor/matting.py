@@ -14,7 +14,7 @@ Alpha = NDArray[np.uint8]
 _Number = TypeVar("_Number", np.uint8, np.float32)
 
 # The filter sees a photo of at most this many pixels; a larger one gets the coefficients of a smaller one.
-_FILTERED_PIXELS = 500_000
+_FILTERED_PIXELS = 400_000
 # Variance below which a window counts as flat, of channels of 0 to 1.
 _FLAT_VARIANCE = 1e-4
 # Less than this is taken for none, and more for all. The clear side gives more: a fringe of the old background shows,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from services.compositor.studio import Mask, Studio, model_studio, rim
 
-SIDE_PX = 416
+SIDE_PX = 448
 """The longer side of what is segmented; GrabCut takes time in proportion to the pixels."""
 
 # Of a background without noise: cut out already, and put on one colour.
@@ -22,12 +22,12 @@ _MOST_SHADOW = 0.3
 _LIGHT_SHADOW, _DIGITAL_SHADOW, _DEEPEST_SHADOW, _SURELY_DARK = 0.62, 0.8, 0.2, 0.5
 _SMALLEST_PART = 0.002
 # In pixels.
-_LONGEST_JOINT, _WIDEST_JOINT = 35, 13
+_LONGEST_JOINT, _WIDEST_JOINT = 35, 11
 
 
 @dataclass(frozen=True, slots=True)
 class Segmentation:
-    """A product in a photo of at most 416 x 416 pixels.
+    """A product in a photo of at most 448 x 448 pixels.
 
     Attributes:
         mask: True where the product is.
