@@ -11,7 +11,7 @@ MAX_MESSAGE_BYTES = 72 * 1024 * 1024
 """The largest message, either way."""
 
 
-def open_channel(target: str, service: str) -> grpc.aio.Channel:
+def open_channel(target: str, service: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
     """A channel to every address behind `target`, used in turn.
 
     Calls that end UNAVAILABLE are tried three times within the caller's deadline.
@@ -19,7 +19,10 @@ def open_channel(target: str, service: str) -> grpc.aio.Channel:
     Args:
         target: such as `127.0.0.1:50051` or `dns:///captioner:50051`.
         service: full name of the gRPC service that the channel is for.
+        credentials: for TLS; None for a channel without.
     """
+    if credentials:
+        return grpc.aio.secure_channel(target, credentials, options=channel_options(service))
     return grpc.aio.insecure_channel(target, options=channel_options(service))
 
 

@@ -3,6 +3,7 @@
 import difflib
 import os
 import sys
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
@@ -24,6 +25,16 @@ class ServerConfig(BaseSettings):
 
     port: int = Field(default=0, ge=0, le=65535)
     """Port to listen on for gRPC; 0 takes a free one."""
+
+    tls_cert_file: Path | None = None
+    """PEM file of the server's certificate, with those of the CAs between: it speaks TLS, and nothing else. A new file
+    counts without a restart."""
+
+    tls_key_file: Path | None = None
+    """PEM file of the certificate's private key."""
+
+    tls_client_ca_file: Path | None = None
+    """PEM file of a CA: only callers with a certificate of it are let in (mutual TLS)."""
 
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """Port to serve Prometheus metrics on (`/metrics`); 0 serves none."""

@@ -17,6 +17,7 @@ from chassis import health, logs
 from chassis.config import Config, ServerConfig, load
 from chassis.errors import BackdropError, FailedPrecondition
 from chassis.interceptors import RequestInterceptor
+from chassis.tls import certificate_files
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +86,7 @@ async def start(config: ServerConfig, application: Application) -> AsyncIterator
 
     Raises:
         PortTaken: something else listens on `config.port`.
+        CertificateUnusable: the files for TLS cannot be used.
     """
     server = grpc.aio.server(interceptors=[RequestInterceptor()], options=_options(config))
     readiness = health.Readiness(list(application.services), application.checks, config.health_interval_s)
@@ -121,8 +123,12 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
 
 
 def _bind(server: grpc.aio.Server, config: ServerConfig) -> int:
+    address = f"{config.host}:{config.port}"
+    files = certificate_files(config)
     try:
-        return server.add_insecure_port(f"{config.host}:{config.port}")
+        if files:
+            return server.add_secure_port(address, files.grpc_credentials())
+        return server.add_insecure_port(address)
     except RuntimeError as error:
         raise PortTaken(
             f"Cannot listen on {config.host}:{config.port}: another process has it, or the address is not this host's."

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 from chassis.errors import FailedPrecondition
 from chassis.server import Application, run
+from chassis.tls import certificate_files, channel_credentials
 from gateway.api_keys import Door
 from gateway.assets import Assets, open_store
 from gateway.captioning import CaptionWriter
@@ -54,12 +55,15 @@ def is_loopback(host: str) -> bool:
 async def open_gateway(config: GatewayConfig) -> AsyncIterator[Application]:
     """Connects to the services behind; without captioner or ranker it is not ready, the others may fail."""
     door = open_door(config)
+    credentials = channel_credentials(config.peers_ca_file, config.peers_cert_file, config.peers_key_file)
+    files = certificate_files(config)
+    ssl_context = files.ssl_context() if files else None
     assets = Assets(open_store(config.assets_url))
     async with (
-        Captioner.connect(config.captioner_target) as captioner,
-        Generator.connect(config.generator_target) as generator,
-        Ranker.connect(config.ranker_target) as ranker,
-        Compositor.connect(config.compositor_target) as compositor,
+        Captioner.connect(config.captioner_target, credentials) as captioner,
+        Generator.connect(config.generator_target, credentials) as generator,
+        Ranker.connect(config.ranker_target, credentials) as ranker,
+        Compositor.connect(config.compositor_target, credentials) as compositor,
     ):
         writer = CaptionWriter(generator, captioner, config.grounding_margin)
         cache = PhotoCache(config.cache_size, config.cache_ttl_s, config.cache_previews_mib * 1024 * 1024)
@@ -69,7 +73,8 @@ async def open_gateway(config: GatewayConfig) -> AsyncIterator[Application]:
         exporter = Exporter(ranker, assets)
         servicer = GatewayServicer(recommender, previewer, importer, exporter, ranker, assets, door, config)
         checks = {"captioner": captioner.check, "ranker": ranker.check}
-        async with serve_http(create_app(servicer, door, checks), config.host, config.http_port, config.drain_s):
+        app = create_app(servicer, door, checks)
+        async with serve_http(app, config.host, config.http_port, config.drain_s, ssl_context):
             yield Application({SERVICE: servicer.register}, checks)
 
 

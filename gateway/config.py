@@ -37,6 +37,15 @@ class GatewayConfig(ServerConfig):
     compositor_target: str = "127.0.0.1:50055"
     """gRPC target of the compositor."""
 
+    peers_ca_file: Path | None = None
+    """PEM file of the CA that certified the four services: they are called over TLS."""
+
+    peers_cert_file: Path | None = None
+    """PEM file of the certificate that the gateway shows them (mutual TLS)."""
+
+    peers_key_file: Path | None = None
+    """PEM file of that certificate's private key."""
+
     assets_url: str = ".backdrop/assets"
     """Where pictures are kept: a folder, or `s3://bucket/prefix`, `gs://`, `az://` (with their usual credentials)."""
 

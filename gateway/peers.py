@@ -67,9 +67,9 @@ class Peer:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, target: str) -> AsyncIterator[Self]:
-        """Opens a channel to `target` for the time of the `async with`."""
-        async with open_channel(target, cls.service) as channel:
+    async def connect(cls, target: str, credentials: grpc.ChannelCredentials | None = None) -> AsyncIterator[Self]:
+        """Opens a channel to `target` for the time of the `async with`, over TLS where there are credentials."""
+        async with open_channel(target, cls.service, credentials) as channel:
             yield cls(channel)
 
     async def check(self) -> None:

@@ -15,19 +15,32 @@ from backdrop.gateway.v1 import gateway_pb2 as pb
 from backdrop.gateway.v1 import gateway_pb2_grpc
 from chassis.channels import MAX_MESSAGE_BYTES
 from chassis.errors import reason_of, status_of, violations_of
+from chassis.tls import CertificateUnusable, channel_credentials
 from gateway.cli.console import fail
 
 KEY_VARIABLE = "BACKDROP_API_KEY"
+CA_VARIABLE = "BACKDROP_CA_FILE"
 MAX_IMAGE_BYTES = 32 * 1024 * 1024
 """The contract's limit, checked before a photo is sent."""
 
 
 @contextmanager
 def connect(target: str) -> Iterator[gateway_pb2_grpc.GatewayServiceStub]:
-    """A stub of the gateway at `target` for the time of the `with`."""
+    """A stub of the gateway at `target` for the time of the `with`; over TLS where the environment names a CA."""
     options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
-    with grpc.insecure_channel(target, options=options) as channel:
+    with _open(target, options) as channel:
         yield gateway_pb2_grpc.GatewayServiceStub(grpc.intercept_channel(channel, _Key()))
+
+
+def _open(target: str, options: list[tuple[str, int]]) -> grpc.Channel:
+    ca = os.environ.get(CA_VARIABLE)
+    try:
+        credentials = channel_credentials(Path(ca) if ca else None, None, None)
+    except CertificateUnusable as error:
+        fail(f"{CA_VARIABLE}: {error.message}")
+    if credentials:
+        return grpc.secure_channel(target, credentials, options=options)
+    return grpc.insecure_channel(target, options=options)
 
 
 class _Key(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInterceptor):
@@ -79,7 +92,12 @@ def _explain(error: grpc.Call, target: str) -> None:
         first, *rest = (f"{each.field}: {each.description}" for each in violations)
         fail(first, *rest)
     if reason == "UNAVAILABLE":
-        fail(f"No gateway answers at {target}.", "Start one with: backdrop up", "Or name another: --target HOST:PORT")
+        fail(
+            f"No gateway answers at {target}.",
+            "Start one with: backdrop up",
+            "Or name another: --target HOST:PORT",
+            f"Where it speaks TLS, set {CA_VARIABLE} to the file of its CA.",
+        )
     if reason in ("API_KEY_MISSING", "API_KEY_UNKNOWN"):
         fail(status.message.partition(":")[0].rstrip(".") + ".", f"Set {KEY_VARIABLE} to the key that you were given.")
     if reason == "LIBRARY_NOT_FOUND":

@@ -1,6 +1,7 @@
 """All servers of the embedded default as local processes, kept alive by supervisord."""
 
 import os
+import re
 import socket
 import sys
 import time
@@ -60,6 +61,7 @@ def up(data: Path, port: int, timeout_s: float, *, hermetic: bool = False) -> No
     if supervisor.is_running():
         fail(f"Servers with the data of {data} are running already.", f"Stop them with: {_down(data)}")
     given = _without_ours(os.environ) if hermetic else {**_dotenv(), **os.environ}
+    _require_no_tls(given)
     servers = GRPC_SERVERS if given.get("BACKDROP_GENERATOR_LLM_URL") else (LLM, *GRPC_SERVERS)
     _require_free_ports(servers, port)
     supervisor.start(
@@ -139,6 +141,18 @@ def _wiring(port: int) -> dict[str, str]:
         "BACKDROP_GATEWAY_HTTP_PORT": str(port + HTTP_OFFSET),
         **{f"BACKDROP_GATEWAY_{peer.name.upper()}_TARGET": f"127.0.0.1:{port + peer.offset}" for peer in peers},
     }
+
+
+def _require_no_tls(given: Mapping[str, str]) -> None:
+    """Servers that only this machine reaches speak no TLS: half of them set up for it would not find each other."""
+    names = [
+        each for each in sorted(given) if each.startswith("BACKDROP_") and re.search("_(TLS|PEERS)_.*_FILE$", each)
+    ]
+    if names:
+        fail(
+            f"backdrop up starts servers without TLS, and {names[0]} is set.",
+            "Unset it, or start each server by itself: python -m gateway",
+        )
 
 
 def _wait_until_healthy(supervisor: Supervisor, deadline: float, port: int) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -24,8 +25,12 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serve_http(app: ASGIApp, host: str, port: int, drain_s: float) -> AsyncIterator[int]:
+async def serve_http(
+    app: ASGIApp, host: str, port: int, drain_s: float, ssl_context: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
     """Serves `app` inside the `async with`, which gives the port; then requests in flight get `drain_s` to finish.
+
+    With `ssl_context`, over TLS.
 
     Raises:
         PortTaken: something else listens on the port.
@@ -33,6 +38,7 @@ async def serve_http(app: ASGIApp, host: str, port: int, drain_s: float) -> Asyn
     listener = _bind(host, port)
     config = uvicorn.Config(
         app,
+        ssl_context_factory=(lambda *_: ssl_context) if ssl_context else None,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -45,7 +51,7 @@ async def serve_http(app: ASGIApp, host: str, port: int, drain_s: float) -> Asyn
         while not server.started and not serving.done():
             await asyncio.sleep(POLL_S)
         bound = int(listener.getsockname()[1])
-        log.info("serving_http", host=host, port=bound)
+        log.info("serving_http", host=host, port=bound, tls=ssl_context is not None)
         yield bound
     finally:
         server.should_exit = True

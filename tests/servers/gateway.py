@@ -1,6 +1,7 @@
 """A gateway on free ports before given peers, for tests."""
 
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import httpx
 from backdrop.gateway.v1 import gateway_pb2_grpc
 from chassis.channels import open_channel
 from chassis.server import start
+from chassis.tls import channel_credentials
 from gateway.__main__ import open_gateway
 from gateway.config import GatewayConfig
 from gateway.servicer import SERVICE
@@ -29,8 +31,10 @@ class RunningGateway:
 
 
 @asynccontextmanager
-async def running_gateway(peers: Peers, folder: Path, **settings: Any) -> AsyncIterator[RunningGateway]:
-    """The real gateway for the time of the `async with`; its pictures go to `folder`."""
+async def running_gateway(
+    peers: Peers, folder: Path, *, ca: Path | None = None, **settings: Any
+) -> AsyncIterator[RunningGateway]:
+    """The real gateway for the time of the `async with`; its pictures go to `folder`, and `ca` is that of its TLS."""
     config = GatewayConfig(
         **{
             "port": 0,
@@ -42,12 +46,12 @@ async def running_gateway(peers: Peers, folder: Path, **settings: Any) -> AsyncI
             **settings,
         }
     )
-    url = f"http://127.0.0.1:{config.http_port}"
+    url = f"{'https' if ca else 'http'}://127.0.0.1:{config.http_port}"
     async with (
         open_gateway(config) as application,
         start(config, application) as server,
-        open_channel(f"127.0.0.1:{server.port}", SERVICE) as channel,
-        httpx.AsyncClient(base_url=url, timeout=20) as http,
+        open_channel(f"127.0.0.1:{server.port}", SERVICE, channel_credentials(ca, None, None)) as channel,
+        httpx.AsyncClient(base_url=url, timeout=20, verify=ssl.create_default_context(cafile=ca)) as http,
     ):
         yield RunningGateway(server.port, url, gateway_pb2_grpc.GatewayServiceStub(channel), http)
 

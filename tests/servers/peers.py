@@ -242,14 +242,19 @@ class TinyCompositor(compositor_pb2_grpc.CompositorServiceServicer):
 
 
 class Peers:
-    """The four services, each on a free port, each of which can be stopped alone. Another ranker may be given."""
+    """The four services, each on a free port, each of which can be stopped alone. Another ranker may be given.
 
-    def __init__(self, ranker: Any = None) -> None:
+    Args:
+        settings: of their servers.
+    """
+
+    def __init__(self, ranker: Any = None, **settings: Any) -> None:
         self.captioner = TinyCaptioner()
         self.generator = TinyGenerator()
         self.ranker = ranker or TinyRanker()
         self.compositor = TinyCompositor()
         self.targets: dict[str, str] = {}
+        self._settings = settings
         self._running: dict[str, AsyncExitStack] = {}
 
     async def start(self) -> None:
@@ -278,6 +283,6 @@ class Peers:
         service = next(iter(pb.DESCRIPTOR.services_by_name.values())).full_name
         application = Application({service: lambda server: add(servicer, server)})
         stack = self._running[name] = AsyncExitStack()
-        config = ServerConfig(drain_s=0, health_interval_s=0.05)
+        config = ServerConfig(drain_s=0, health_interval_s=0.05, **self._settings)
         server: RunningServer = await stack.enter_async_context(start(config, application))
         self.targets[name] = f"127.0.0.1:{server.port}"
