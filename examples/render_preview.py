@@ -19,9 +19,8 @@ with grpc.insecure_channel(GATEWAY, options=[("grpc.max_receive_message_length",
     options = pb.PreviewOptions(count=2, preset=pb.PRESET_PORTRAIT, size=768)
     answer = stub.Recommend(pb.RecommendRequest(parent=LIBRARY, image=PHOTO, limit=5, preview=options), timeout=30)
     for each in answer.previews:
-        print(
-            f"{each.background}: {each.width} x {each.height}, the product at {each.product.left}, {each.product.top}"
-        )
+        box = each.product
+        print(f"{each.background}: {each.width} x {each.height}, the product at {box.left}, {box.top}")
         if each.cut_out.rough:
             print("look closely:", each.cut_out.reason)
 

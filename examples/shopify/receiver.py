@@ -3,11 +3,11 @@
     pip install starlette uvicorn httpx tenacity standardwebhooks pydantic-settings
     SHOPIFY_SECRET=... CALLBACK_URL=https://shop.example/backdrop CALLBACK_SECRET=whsec_... python receiver.py
 
-Shopify signs what it sends (https://shopify.dev/docs/apps/build/webhooks/verify-deliveries), and wants an answer within
-five seconds, so the work comes after it. The callback is signed as Standard Webhooks says
-(https://www.standardwebhooks.com), with libraries for it in most languages, and comes again, later and later, until it is
-answered with 2xx. What waits is kept in memory, at most `QUEUE_SIZE` products; then Shopify is told to come again. What was
-still waiting when the process ends is logged.
+Shopify signs what it sends (https://shopify.dev/docs/apps/build/webhooks/verify-deliveries), and wants an answer
+within five seconds, so the work comes after it. The callback is signed as Standard Webhooks says, with libraries for
+it in most languages (https://www.standardwebhooks.com), and comes again, later and later, until it is answered with
+2xx. What waits is kept in memory, at most `QUEUE_SIZE` products; then Shopify is told to come again. What was still
+waiting when the process ends is logged.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     """How often the callback is tried."""
 
     first_wait_s: float = 1
-    """At most so many seconds before the second attempt, twice as many before each further one, never over ten minutes."""
+    """At most so many seconds before the second attempt, twice as many before each further one, never over 600."""
 
 
 class CallbackRefused(Exception):
