@@ -26,7 +26,7 @@ from chassis.errors import BackdropError, to_status
 from chassis.health import Check
 from chassis.interceptors import REQUEST_ID_KEY, new_request_id, record, wrap_stream, wrap_unary
 from gateway.api_keys import Door
-from gateway.http.bodies import read_message, to_json
+from gateway.http.bodies import JSON, JsonBodies, read_message, to_json
 from gateway.http.calls import Aborted, Behaviour, ClientGone, HttpContext, in_one_task, only, unless_gone
 from gateway.http.problems import (
     CLIENT_CLOSED_REQUEST,
@@ -40,6 +40,7 @@ from gateway.http.security import PAGE_POLICY, SecurityHeaders
 from gateway.servicer import SERVICE, GatewayServicer
 
 MAX_BODY_BYTES = 48 * 1024 * 1024
+JSON_CACHE_BYTES = 16 * 1024 * 1024
 """Room for the largest picture in base64."""
 PAGE = Path(__file__).parent.parent / "page"
 EVENT_STREAM = "text/event-stream"
@@ -82,9 +83,10 @@ def create_app(servicer: GatewayServicer, door: Door, checks: Mapping[str, Check
 def _call_routes(servicer: GatewayServicer, door: Door) -> list[StarletteRoute]:
     descriptor = ServiceDescriptorProto()
     pb.DESCRIPTOR.services_by_name["GatewayService"].CopyToProto(descriptor)
+    bodies = JsonBodies(JSON_CACHE_BYTES)
     by_path: dict[str, dict[str, Endpoint]] = defaultdict(dict)
     for route in read_routes(descriptor):
-        by_path[route.path][route.verb] = _endpoint(route, getattr(servicer, route.rpc), door)
+        by_path[route.path][route.verb] = _endpoint(route, getattr(servicer, route.rpc), door, bodies)
     return [
         StarletteRoute(path.replace("}", ":segment}"), _by_verb(endpoints), methods=list(endpoints))
         for path, endpoints in by_path.items()
@@ -98,10 +100,10 @@ def _by_verb(endpoints: Mapping[str, Endpoint]) -> Endpoint:
     return endpoint
 
 
-def _endpoint(route: Route, behaviour: Behaviour, door: Door) -> Endpoint:
+def _endpoint(route: Route, behaviour: Behaviour, door: Door, bodies: JsonBodies) -> Endpoint:
     method = pb.DESCRIPTOR.services_by_name["GatewayService"].methods_by_name[route.rpc]
     message_class = getattr(pb, method.input_type.name)
-    answer = _streamer(route, behaviour) if route.gives_stream else _answerer(route, behaviour)
+    answer = _streamer(route, behaviour) if route.gives_stream else _answerer(route, behaviour, bodies)
 
     async def endpoint(request: Request) -> Response:
         request_id = new_request_id()
@@ -137,7 +139,7 @@ def _method(route: Route) -> str:
 Answer = Callable[[Request, Message, HttpContext], Awaitable[Response]]
 
 
-def _answerer(route: Route, behaviour: Behaviour) -> Answer:
+def _answerer(route: Route, behaviour: Behaviour, bodies: JsonBodies) -> Answer:
     method = _method(route)
     unary, stream = wrap_unary(method, behaviour), wrap_stream(method, behaviour)
 
@@ -155,7 +157,7 @@ def _answerer(route: Route, behaviour: Behaviour) -> Answer:
         headers = {REQUEST_ID_KEY: context.request_id}
         if route.response_body:
             return Response(getattr(response, route.response_body), 200, headers, response.content_type)
-        return JSONResponse(to_json(response), 200, headers)
+        return Response(bodies.of(response), 200, headers, JSON)
 
     return answer
 

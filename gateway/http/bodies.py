@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from cachetools import LRUCache
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -52,6 +53,28 @@ def to_json(message: Message) -> dict[str, Any]:
     """The message as a JSON object; fields that are not set are there with their default, unless they may be absent."""
     found: dict[str, Any] = json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
     return found
+
+
+class JsonBodies:
+    """Messages as JSON, of which the latest are kept: writing it takes longer than an answer from memory does.
+
+    Args:
+        max_bytes: of all that is kept; only bodies of at most a 16th of it are.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._largest = max_bytes // 16
+        self._bodies: LRUCache[tuple[str, bytes], bytes] = LRUCache(max_bytes, getsizeof=len)
+
+    def of(self, message: Message) -> bytes:
+        """The message as `to_json` gives it, in UTF-8."""
+        key = (message.DESCRIPTOR.full_name, message.SerializeToString(deterministic=True))
+        body = self._bodies.get(key)
+        if body is None:
+            body = json.dumps(to_json(message), ensure_ascii=False, separators=(",", ":")).encode()
+            if len(body) <= self._largest:
+                self._bodies[key] = body
+        return body
 
 
 async def _read_body(request: Request, descriptor: Any) -> tuple[dict[str, Any], dict[str, bytes]]:
