@@ -8,7 +8,7 @@ from gateway.http.bodies import JsonBodies, to_json
 
 def test_a_kept_body_is_that_of_an_equal_message_and_of_no_other() -> None:
     bodies = JsonBodies(10_000)
-    oak, beech = (pb.GetBackgroundResponse(background=pb.Background(title=each)) for each in ("Eiche, naturgeölt", "beech"))
+    oak, beech = (pb.GetBackgroundResponse(background=pb.Background(title=each)) for each in ("natürlich", "beech"))
     assert bodies.of(oak) is bodies.of(pb.GetBackgroundResponse.FromString(oak.SerializeToString()))
     assert json.loads(bodies.of(oak)) == to_json(oak)
     assert json.loads(bodies.of(beech)) == to_json(beech)
