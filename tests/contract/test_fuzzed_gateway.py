@@ -32,7 +32,7 @@ from tests.servers.gateway import RunningGateway, running_gateway
 from tests.servers.peers import Peers
 
 DESCRIPTION = Path(gateway_pb2.__file__).with_name("openapi.json")
-EXAMPLES = 100
+EXAMPLES = 80
 """For each call."""
 SERVICE = gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"]
 # The library and the background that are there, some that are not, and what is no name.

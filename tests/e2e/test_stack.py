@@ -295,7 +295,7 @@ def test_the_example_for_node_runs(running: Running, shop: str, tmp_path: Path) 
     assert (tmp_path / "preview.jpg").read_bytes()[:2] == b"\xff\xd8"
 
 
-@pytest.mark.parametrize("name", ["captioner", "generator", "llm", "ranker", "compositor", "gateway"])
+@pytest.mark.parametrize("name", ["captioner", "generator", "llm", "ranker", "gateway"])
 def test_a_server_killed_during_an_import_loses_nothing_that_was_acknowledged(
     running: Running, shop: str, name: str, tmp_path: Path
 ) -> None:
