@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from enum import Enum
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -12,6 +11,7 @@ from chassis.images.decoding import Photo
 from services.compositor.confidence import Quality, judge
 from services.compositor.errors import CutOutFailed
 from services.compositor.matting import Alpha, product_colors, refine
+from services.compositor.pixels import bounds, shrink
 from services.compositor.segmentation import SIDE_PX, segment
 
 DECODED_SIDE_PX = 1400
@@ -81,7 +81,7 @@ def cut_out(photo: Photo) -> CutOut:
         source, quality = Source.ALPHA_CHANNEL, Quality(1.0, "")
         if not (alpha >= _VISIBLE).any():
             raise CutOutFailed.because("it is wholly transparent; send a photo that shows the product")
-        window = _window(alpha > 0)
+        window = bounds(alpha > 0)
     else:
         source = Source.SEGMENTED
         alpha, quality, window = _segment(rgb)
@@ -101,9 +101,9 @@ def _working_size(photo: Photo) -> tuple[NDArray[np.uint8], Alpha | None]:
     factor = LONGEST_SIDE_PX / max(photo.color.size)
     if factor >= 1:
         return np.asarray(photo.color), photo.alpha
-    size = max(1, round(photo.color.width * factor)), max(1, round(photo.color.height * factor))
     if photo.alpha is None:
-        return np.asarray(cv2.resize(np.asarray(photo.color), size, interpolation=cv2.INTER_AREA)), None
+        return shrink(np.asarray(photo.color), LONGEST_SIDE_PX), None
+    size = max(1, round(photo.color.width * factor)), max(1, round(photo.color.height * factor))
     # Pillow weighs colours by their opacity, so that those of clear pixels do not show.
     whole = photo.color.copy()
     whole.putalpha(Image.fromarray(photo.alpha))
@@ -112,7 +112,7 @@ def _working_size(photo: Photo) -> tuple[NDArray[np.uint8], Alpha | None]:
 
 
 def _segment(rgb: NDArray[np.uint8]) -> tuple[Alpha, Quality, tuple[slice, slice]]:
-    small = _shrink(rgb)
+    small = shrink(rgb, SIDE_PX)
     segmentation = segment(small)
     if segmentation.mask.mean() < _SMALLEST_SHARE:
         raise CutOutFailed.because(
@@ -121,32 +121,14 @@ def _segment(rgb: NDArray[np.uint8]) -> tuple[Alpha, Quality, tuple[slice, slice
         )
     # Only what is near the product is looked at in full size.
     scale = (rgb.shape[0] / small.shape[0], rgb.shape[1] / small.shape[1])
-    rows, columns = _window(segmentation.mask, margin=10)
+    rows, columns = bounds(segmentation.mask, margin=10)
     near = tuple(
         slice(round(each.start * factor), round(each.stop * factor))
         for each, factor in zip((rows, columns), scale, strict=True)
     )
     alpha = np.zeros(rgb.shape[:2], dtype=np.uint8)
     alpha[near] = refine(segmentation.mask[rows, columns], rgb[near])
-    return alpha, judge(segmentation, small), _window(alpha > 0, margin=_MARGIN_PX)
-
-
-def _shrink(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    factor = SIDE_PX / max(rgb.shape[:2])
-    if factor >= 1:
-        return rgb
-    size = max(1, round(rgb.shape[1] * factor)), max(1, round(rgb.shape[0] * factor))
-    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
-
-
-def _window(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, slice]:
-    """The rows and columns of what is True, with a margin as far as there is room."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    height, width = mask.shape
-    return (
-        slice(max(0, int(rows[0]) - margin), min(height, int(rows[-1]) + 1 + margin)),
-        slice(max(0, int(columns[0]) - margin), min(width, int(columns[-1]) + 1 + margin)),
-    )
+    return alpha, judge(segmentation, small), bounds(alpha > 0, margin=_MARGIN_PX)
 
 
 def _in_photo(window: tuple[slice, slice], rgb: NDArray[np.uint8], photo: Photo) -> Box:

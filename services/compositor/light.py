@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from services.compositor.pixels import shrink
 
 # Of a picture's longer side, at which light is looked at.
 _SIDE_PX = 64
@@ -61,9 +62,7 @@ def measure_light(rgb: NDArray[np.uint8]) -> Light:
 
     It comes from the side towards which luminance rises: a lamp or a window lights what is near.
     """
-    factor = _SIDE_PX / max(rgb.shape[:2])
-    size = max(1, round(rgb.shape[1] * factor)), max(1, round(rgb.shape[0] * factor))
-    linear = to_linear(np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)))
+    linear = to_linear(shrink(rgb, _SIDE_PX))
     luminance = linear @ _LUMINANCE
     mean = float(luminance.mean()) + 1e-4
     position = np.linspace(-1, 1, luminance.shape[1], dtype=np.float32)

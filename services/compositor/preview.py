@@ -10,6 +10,7 @@ from services.compositor import shadows
 from services.compositor.cut_out import Box, CutOut
 from services.compositor.light import measure_light, to_linear, to_srgb
 from services.compositor.matting import Alpha
+from services.compositor.pixels import bounds
 from services.compositor.placement import Preset, Size, frame_size, place, place_in_middle
 from services.compositor.scene import read_scene
 from services.compositor.shadows import Shadow
@@ -83,8 +84,7 @@ def _darken(canvas: Pixels, shadow: Shadow) -> None:
     shaded = shadow.min(axis=-1) < _UNSHADED
     if not shaded.any():
         return
-    rows, columns = np.flatnonzero(shaded.any(axis=1)), np.flatnonzero(shaded.any(axis=0))
-    window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    window = bounds(shaded)
     canvas[window] = to_srgb(to_linear(canvas[window]) * shadow[window])
 
 

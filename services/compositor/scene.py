@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from services.compositor.pixels import shrink
 from services.compositor.studio import Lab, to_lab
 
 # Of a background's longer side, at which it is looked at.
@@ -65,7 +66,7 @@ def read_scene(rgb: NDArray[np.uint8], aspect: float) -> Scene:
         rgb: sRGB of shape (height, width, 3).
         aspect: of the preview, width over height.
     """
-    lab = to_lab(_shrink(rgb))
+    lab = to_lab(shrink(rgb, _SIDE_PX))
     edge = find_surface_edge(lab)
     frame = _frame(rgb, lab, aspect, edge)
     if edge is None:
@@ -92,12 +93,6 @@ def find_surface_edge(lab: Lab) -> float | None:
     steps = np.quantile(np.linalg.norm(below - above, axis=-1), 0.4, axis=1)
     best = int(steps.argmax())
     return float(rows[best] / height) if steps[best] >= _LEAST_STEP else None
-
-
-def _shrink(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    factor = min(1.0, _SIDE_PX / max(rgb.shape[:2]))
-    size = max(1, round(rgb.shape[1] * factor)), max(1, round(rgb.shape[0] * factor))
-    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
 
 
 def _frame(rgb: NDArray[np.uint8], lab: Lab, aspect: float, edge: float | None) -> Frame:

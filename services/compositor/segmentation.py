@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from services.compositor.pixels import bounds
 from services.compositor.studio import Mask, Studio, model_studio, rim
 
 SIDE_PX = 448
@@ -121,12 +122,7 @@ def _touching_rim(parts: NDArray[np.int32]) -> Mask:
 
 def _grab_cut(rgb: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
     """Changes `labels` in place, within a margin around what is not surely background."""
-    rows, columns = np.flatnonzero((labels != 0).any(axis=1)), np.flatnonzero((labels != 0).any(axis=0))
-    margin = max(4, round(0.06 * max(labels.shape)))
-    window = (
-        slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
-        slice(max(0, columns[0] - margin), columns[-1] + margin + 1),
-    )
+    window = bounds(labels != cv2.GC_BGD, margin=max(4, round(0.06 * max(labels.shape))))
     within = np.ascontiguousarray(labels[window])
     if not (within == cv2.GC_BGD).any():
         return
