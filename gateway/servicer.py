@@ -7,12 +7,12 @@ from functools import partial
 
 import grpc
 from aiostream import Stream, stream
-from google.protobuf.duration_pb2 import Duration
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from backdrop.gateway.v1 import gateway_pb2_grpc
 from chassis import validation
 from chassis.deadlines import Deadline
+from chassis.durations import to_duration
 from chassis.errors import BackdropError, NotFound, to_status
 from chassis.interceptors import Context
 from gateway import domain
@@ -331,9 +331,7 @@ def _feedback(feedback: domain.Feedback) -> pb.Feedback:
 
 
 def _stage(stage: str, seconds: float) -> pb.StageTiming:
-    duration = Duration()
-    duration.FromMicroseconds(round(seconds * 1e6))
-    return pb.StageTiming(stage=stage, duration=duration)
+    return pb.StageTiming(stage=stage, duration=to_duration(seconds))
 
 
 def _box(box: domain.Box | None) -> pb.BoundingBox | None:

@@ -4,11 +4,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
 from pydantic import ValidationError
 
 from backdrop.captioner.v1 import captioner_pb2 as pb
 from backdrop.captioner.v1.captioner_pb2_grpc import CaptionerServiceServicer
+from chassis.durations import to_duration
 from chassis.errors import InvalidArgument
 from services.captioner.batched_model import Embedded
 from services.captioner.features import Feature, PhotoFeatures, PhotoReader
@@ -116,17 +116,11 @@ def _own_category(index: int, message: pb.CustomCategory) -> ZeroShotCategory:
 
 def _processing(took: Embedded, decode_s: float | None) -> pb.Processing:
     return pb.Processing(
-        decode_duration=None if decode_s is None else _duration(decode_s),
-        queue_duration=_duration(took.queue_s),
-        model_duration=_duration(took.model_s),
+        decode_duration=None if decode_s is None else to_duration(decode_s),
+        queue_duration=to_duration(took.queue_s),
+        model_duration=to_duration(took.model_s),
         batch_size=took.batch_size,
     )
-
-
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromMicroseconds(round(seconds * 1e6))
-    return duration
 
 
 def _feature_message(feature: Feature) -> pb.Feature:

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
 
 from backdrop.compositor.v1 import compositor_pb2 as pb
 from backdrop.compositor.v1.compositor_pb2_grpc import CompositorServiceServicer
+from chassis.durations import to_duration
 from services.compositor.compositor import Compositor, FoundCutOut
 from services.compositor.cut_out import Box, CutOut, Source
 from services.compositor.encoding import Format
@@ -100,13 +100,7 @@ def _box_message(box: Box) -> pb.BoundingBox:
 
 def _processing(found: FoundCutOut, render_s: float | None) -> pb.Processing:
     return pb.Processing(
-        cut_out_duration=_duration(found.took_s),
-        render_duration=None if render_s is None else _duration(render_s),
+        cut_out_duration=to_duration(found.took_s),
+        render_duration=None if render_s is None else to_duration(render_s),
         cut_out_cached=found.cached,
     )
-
-
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromMicroseconds(round(seconds * 1e6))
-    return duration
