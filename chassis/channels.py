@@ -6,6 +6,7 @@ import grpc
 import structlog
 
 from chassis.interceptors import REQUEST_ID_KEY
+from chassis.tls import new_channel
 
 MAX_MESSAGE_BYTES = 72 * 1024 * 1024
 """The largest message, either way."""
@@ -21,9 +22,8 @@ def open_channel(target: str, service: str, credentials: grpc.ChannelCredentials
         service: full name of the gRPC service that the channel is for.
         credentials: for TLS; None for a channel without.
     """
-    if credentials:
-        return grpc.aio.secure_channel(target, credentials, options=channel_options(service))
-    return grpc.aio.insecure_channel(target, options=channel_options(service))
+    channel: grpc.aio.Channel = new_channel(grpc.aio, target, credentials, channel_options(service))
+    return channel
 
 
 def channel_options(service: str) -> list[tuple[str, str | int]]:

@@ -7,15 +7,14 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from chassis.tls import channel_credentials
+from chassis.tls import channel_credentials, new_channel
 
 TIMEOUT_S = 2.0
 
 
 def is_serving(target: str, credentials: grpc.ChannelCredentials | None = None) -> bool:
     """The server at `target` answers that it is ready."""
-    opened = grpc.secure_channel(target, credentials) if credentials else grpc.insecure_channel(target)
-    with opened as channel:
+    with new_channel(grpc, target, credentials) as channel:
         try:
             response = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
         except grpc.RpcError:

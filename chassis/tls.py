@@ -1,14 +1,18 @@
 """TLS: servers with certificates from files, read again when they change, and channels that trust a CA."""
 
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
 
-from chassis.config import ServerConfig
 from chassis.errors import FailedPrecondition
+
+if TYPE_CHECKING:  # reading settings is slow to import, and a probe runs every few seconds
+    from chassis.config import ServerConfig
 
 log = structlog.get_logger(__name__)
 
@@ -34,32 +38,29 @@ class CertificateFiles:
     client_ca: Path | None = None
 
     def ssl_context(self) -> ssl.SSLContext:
-        """What Python's servers take; a context of its own for each handshake, so that a new certificate counts.
+        """What Python's servers take; a new certificate counts from the next handshake on.
 
         Raises:
             CertificateUnusable: a file cannot be read, or the key is of another certificate.
         """
-        context = self.load()
-        latest = _Latest(self, context)
+        changes = _Changes(self)
+        context = latest = self.load()
 
         def choose(connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
-            connection.context = latest.context()
+            nonlocal latest
+            latest = changes.load() or latest
+            connection.context = latest
 
         context.sni_callback = choose
         return context
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
         """What gRPC's servers take; a new certificate counts from the next connection on. Raises as `ssl_context`."""
+        changes = _Changes(self)
         self.load()
-        state = self.state()
-        known = [state]
 
         def fetch() -> grpc.ServerCertificateConfiguration | None:
-            now = self.state()
-            if now == known[0]:
-                return None
-            known[0] = now
-            return self._configuration() if self.is_usable() else None
+            return self._configuration() if changes.load() else None
 
         # The type stubs do not know that None keeps the certificate.
         return grpc.dynamic_ssl_server_credentials(
@@ -75,16 +76,6 @@ class CertificateFiles:
             return tuple(each.stat().st_mtime_ns for each in files)
         except OSError:
             return ()
-
-    def is_usable(self) -> bool:
-        """Whether the files can be loaded; logs it either way."""
-        try:
-            self.load()
-        except CertificateUnusable as error:
-            log.warning("certificate_kept", error=error.message)
-            return False
-        log.info("certificate_loaded", file=str(self.cert))
-        return True
 
     def load(self) -> ssl.SSLContext:
         """A context of the files as they are now; raises `CertificateUnusable`."""
@@ -108,24 +99,29 @@ class CertificateFiles:
         return grpc.ssl_server_certificate_configuration([(self.key.read_bytes(), self.cert.read_bytes())], ca)
 
 
-class _Latest:
-    """The context of the files as they are; of files that cannot be used, the one before."""
+class _Changes:
+    """Files that may have changed since they were last looked at."""
 
-    def __init__(self, files: CertificateFiles, context: ssl.SSLContext) -> None:
+    def __init__(self, files: CertificateFiles) -> None:
         self._files = files
-        self._context = context
         self._state = files.state()
 
-    def context(self) -> ssl.SSLContext:
+    def load(self) -> ssl.SSLContext | None:
+        """The context of changed files; None where nothing changed, or they cannot be used: the old one counts."""
         state = self._files.state()
-        if state != self._state:
-            self._state = state
-            if self._files.is_usable():
-                self._context = self._files.load()
-        return self._context
+        if state == self._state:
+            return None
+        self._state = state
+        try:
+            context = self._files.load()
+        except CertificateUnusable as error:
+            log.warning("certificate_kept", error=error.message)
+            return None
+        log.info("certificate_loaded", file=str(self._files.cert))
+        return context
 
 
-def certificate_files(config: ServerConfig) -> CertificateFiles | None:
+def certificate_files(config: "ServerConfig") -> CertificateFiles | None:
     """The files that a server is configured with; None for a server without TLS.
 
     Raises:
@@ -158,3 +154,12 @@ def channel_credentials(ca: Path | None, cert: Path | None, key: Path | None) ->
     except OSError as error:
         raise CertificateUnusable(f"Cannot read {error.filename}: {error.strerror}.") from error
     return grpc.ssl_channel_credentials(roots, private, chain)
+
+
+def new_channel(
+    module: Any, target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]] = ()
+) -> Any:
+    """A channel of the module `grpc` or `grpc.aio`: over TLS where there are credentials."""
+    if credentials:
+        return module.secure_channel(target, credentials, options=options)
+    return module.insecure_channel(target, options=options)

@@ -25,6 +25,7 @@ from backdrop.gateway.v1 import gateway_pb2 as pb
 from backdrop.gateway.v1 import gateway_pb2_grpc
 from chassis.channels import channel_options
 from chassis.errors import FieldViolation, reason_of, retry_after_s_of, status_of, violations_of
+from chassis.tls import new_channel
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GatewayService"].full_name
 PAGE_SIZE = 1000
@@ -67,11 +68,8 @@ class _Settings:
 
     def open(self, module: Any) -> Any:
         """A channel of `grpc` or `grpc.aio`."""
-        options = channel_options(SERVICE)
-        if not self.tls:
-            return module.insecure_channel(self.target, options=options)
-        credentials = grpc.ssl_channel_credentials(self.root_certificates)
-        return module.secure_channel(self.target, credentials, options=options)
+        credentials = grpc.ssl_channel_credentials(self.root_certificates) if self.tls else None
+        return new_channel(module, self.target, credentials, channel_options(SERVICE))
 
 
 class Client:

@@ -18,6 +18,7 @@ from gateway.cli.client import (
     read_image,
 )
 from gateway.cli.console import fail, out
+from gateway.domain import Preset
 
 app = typer.Typer(
     name="backdrop",
@@ -198,9 +199,9 @@ def preview(
     background: Annotated[str, typer.Argument(help="The background's id; none for --preset marketplace.")] = "",
     library: Library = DEFAULT_LIBRARY,
     preset: Annotated[
-        previewing.AnyPreset,
+        Preset,
         typer.Option(help="Its shape: 1:1, 4:5, 16:9, or 1:1 on pure white as marketplaces want it."),
-    ] = previewing.AnyPreset.SQUARE,
+    ] = Preset.SQUARE,
     size: Annotated[int, typer.Option(help="The longer side in pixels, 256 to 2048.")] = 1024,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The file to write: .jpg, .webp or .png.", dir_okay=False)

@@ -15,7 +15,7 @@ from backdrop.gateway.v1 import gateway_pb2 as pb
 from backdrop.gateway.v1 import gateway_pb2_grpc
 from chassis.channels import MAX_MESSAGE_BYTES
 from chassis.errors import reason_of, status_of, violations_of
-from chassis.tls import CertificateUnusable, channel_credentials
+from chassis.tls import CertificateUnusable, channel_credentials, new_channel
 from gateway.cli.console import fail
 
 KEY_VARIABLE = "BACKDROP_API_KEY"
@@ -38,9 +38,8 @@ def _open(target: str, options: list[tuple[str, int]]) -> grpc.Channel:
         credentials = channel_credentials(Path(ca) if ca else None, None, None)
     except CertificateUnusable as error:
         fail(f"{CA_VARIABLE}: {error.message}")
-    if credentials:
-        return grpc.secure_channel(target, credentials, options=options)
-    return grpc.insecure_channel(target, options=options)
+    channel: grpc.Channel = new_channel(grpc, target, credentials, options)
+    return channel
 
 
 class _Key(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInterceptor):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from gateway.cli.console import fail, out, warn
+from gateway.domain import Preset
 
 FORMATS = {".jpg": pb.FORMAT_JPEG, ".jpeg": pb.FORMAT_JPEG, ".webp": pb.FORMAT_WEBP, ".png": pb.FORMAT_PNG}
 
@@ -18,22 +19,13 @@ class ScenePreset(StrEnum):
     LANDSCAPE = "landscape"
 
 
-class AnyPreset(StrEnum):
-    """Shapes of previews."""
-
-    SQUARE = "square"
-    PORTRAIT = "portrait"
-    LANDSCAPE = "landscape"
-    MARKETPLACE = "marketplace"
-
-
 def options(preset: ScenePreset) -> pb.PreviewOptions:
     """Previews of all backgrounds that may have one."""
     return pb.PreviewOptions(preset=_number(preset))
 
 
 def request(
-    photo: bytes, library: str, background: str, preset: AnyPreset, size: int, output: Path
+    photo: bytes, library: str, background: str, preset: Preset, size: int, output: Path
 ) -> pb.RenderPreviewRequest:
     """A request for one preview, encoded as the name of the output file says."""
     if output.suffix.lower() not in FORMATS:
@@ -68,5 +60,5 @@ def write_all(previews: Iterable[pb.Preview], folder: Path) -> Iterator[Path]:
             warn(f"Look closely at {path.name}. {each.cut_out.reason}")
 
 
-def _number(preset: ScenePreset | AnyPreset) -> pb.Preset.ValueType:
+def _number(preset: ScenePreset | Preset) -> pb.Preset.ValueType:
     return pb.Preset.Value(f"PRESET_{preset.name}")

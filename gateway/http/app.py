@@ -40,8 +40,8 @@ from gateway.http.security import PAGE_POLICY, SecurityHeaders
 from gateway.servicer import SERVICE, GatewayServicer
 
 MAX_BODY_BYTES = 48 * 1024 * 1024
-JSON_CACHE_BYTES = 16 * 1024 * 1024
 """Room for the largest picture in base64."""
+JSON_CACHE_BYTES = 16 * 1024 * 1024
 PAGE = Path(__file__).parent.parent / "page"
 EVENT_STREAM = "text/event-stream"
 JSON_LINES = "application/x-ndjson"
