@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from chassis.torchvision_ops import define_missing_torchvision_ops
+from chassis.networks.torchvision_ops import define_missing_torchvision_ops
 
 define_missing_torchvision_ops()
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 from backdrop.captioner.v1 import captioner_pb2 as pb
 from backdrop.captioner.v1.captioner_pb2_grpc import CaptionerServiceServicer, add_CaptionerServiceServicer_to_server
-from chassis.torchvision_ops import define_missing_torchvision_ops
+from chassis.networks.device import choose_device, choose_dtype
+from chassis.networks.torchvision_ops import define_missing_torchvision_ops
 from services.captioner.config import CaptionerConfig
-from services.captioner.device import choose_device, choose_dtype
 
 define_missing_torchvision_ops()
 

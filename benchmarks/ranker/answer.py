@@ -21,7 +21,7 @@ from benchmarks.ranker.synthetic import LIBRARIES, SPACE, Synthetic
 from chassis.probe import is_serving
 from services.ranker.config import RankerConfig
 from services.ranker.edge_store import open_edge_folder
-from services.ranker.sentence_model import SentenceTransformerEncoder
+from services.ranker.sentence_model import load_encoder
 
 TEXTS = 5
 """Scenes of one request, as the gateway sends them."""
@@ -43,7 +43,7 @@ class Answers:
 async def measure(library: Synthetic, folder: Path, requests: int) -> Answers:
     """Whole answers from a store that is filled first, in a new folder."""
     config = RankerConfig(store_path=folder)
-    encoder = SentenceTransformerEncoder(config.embedding_model, config.embedding_device, config.embedding_threads)
+    encoder = load_encoder(config)
     space = replace(SPACE, model=encoder.model, dimension=encoder.dimension)
     with open_edge_folder(config) as home:
         async with home.open_space(space) as store:

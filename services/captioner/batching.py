@@ -16,7 +16,8 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from chassis.errors import DeadlineExceeded, Unavailable
-from services.captioner.errors import ModelFailed, ShuttingDown
+from chassis.networks.errors import ModelFailed
+from services.captioner.errors import ShuttingDown
 
 log = structlog.get_logger(__name__)
 

@@ -1,7 +1,6 @@
 """What the captioner can be told by its environment: variables that begin with BACKDROP_CAPTIONER_."""
 
 from pathlib import Path
-from typing import Literal
 
 from platformdirs import user_cache_path
 from pydantic import Field
@@ -9,6 +8,7 @@ from pydantic_settings import SettingsConfigDict
 
 from chassis.config import ServerConfig
 from chassis.cores import usable_cores
+from chassis.networks.device import Precision, RuntimeName
 
 
 class CaptionerConfig(ServerConfig):
@@ -27,11 +27,11 @@ class CaptionerConfig(ServerConfig):
     device: str = "auto"
     """Where the model runs: `auto` (CUDA when there, else the CPU), or a device of torch such as `cuda:1`."""
 
-    runtime: Literal["auto", "openvino", "torch"] = "auto"
+    runtime: RuntimeName = "auto"
     """What computes the model: `auto` is OpenVINO on the CPU (torch for what OpenVINO cannot take) and torch elsewhere;
     `openvino` fails rather than take torch."""
 
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """Numbers that the model computes with; `auto` takes bfloat16 where the device has units for it."""
 
     threads: int | None = Field(default=None, ge=1)

@@ -17,12 +17,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from chassis.networks.network import Runtime, join_runtimes
+from chassis.networks.sentence_encoder import SentenceEncoder, load_sentence_encoder
 from services.captioner.embedding_cache import EmbeddingCache
 from services.captioner.image_input import Pixels
 from services.captioner.image_text_model import Embeddings, ImageTextModel, ModelCard
 from services.captioner.imagenet_classifier import IMAGE_INPUT, ImageNetClassifier, describe_classes, load_classifier
-from services.captioner.network import Runtime, join_runtimes
-from services.captioner.sentence_encoder import SentenceEncoder, load_sentence_encoder
 
 TEXT_ENCODER = "all-minilm-l6-v2"
 # Classes that an image is combined from: beyond these the probabilities are noise.

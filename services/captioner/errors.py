@@ -1,6 +1,6 @@
 """The captioner's own errors: each with a stable reason that clients may rely on."""
 
-from chassis.errors import BackdropError, FailedPrecondition, NotFound, ResourceExhausted, Unavailable
+from chassis.errors import FailedPrecondition, NotFound, Unavailable
 
 
 class TaxonomyNotFound(NotFound):
@@ -33,34 +33,10 @@ class ModelMismatch(FailedPrecondition):
     reason = "MODEL_MISMATCH"
 
 
-class ModelNotLoaded(FailedPrecondition):
-    """The image-text model that the configuration names cannot be loaded."""
-
-    reason = "MODEL_NOT_LOADED"
-
-
-class ModelFailed(BackdropError):
-    """The image-text model failed on a request."""
-
-    reason = "MODEL_FAILED"
-
-
-class OutOfMemory(ResourceExhausted):
-    """The device that the model runs on is out of memory for now."""
-
-    reason = "OUT_OF_MEMORY"
-
-
 class ModelRestarting(Unavailable):
     """The model's process has ended, and another one is being started."""
 
     reason = "MODEL_RESTARTING"
-
-
-class DeviceLost(BackdropError):
-    """The model's device is in a state that only a new process leaves, so the model's process ends."""
-
-    reason = "DEVICE_LOST"
 
 
 class ShuttingDown(Unavailable):

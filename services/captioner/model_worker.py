@@ -12,8 +12,9 @@ from functools import partial
 import numpy as np
 
 from chassis.child_process import ChildProcess
+from chassis.networks.errors import DeviceLost, ModelFailed, ModelNotLoaded
 from services.captioner.config import CaptionerConfig
-from services.captioner.errors import DeviceLost, ModelFailed, ModelNotLoaded, ModelRestarting
+from services.captioner.errors import ModelRestarting
 from services.captioner.image_input import Pixels
 from services.captioner.image_text_model import Embedding, Embeddings, ImageTextModel, ModelCard
 

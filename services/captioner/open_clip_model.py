@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from chassis.torchvision_ops import define_missing_torchvision_ops
-from services.captioner.errors import ModelNotLoaded
+from chassis.networks.errors import ModelNotLoaded
+from chassis.networks.network import Network, NetworkSource, Runtime, join_runtimes
+from chassis.networks.torchvision_ops import define_missing_torchvision_ops
+from chassis.networks.towers import UnitRows
 from services.captioner.image_input import ImageInput, Pixels
 from services.captioner.image_text_model import Embeddings, ImageTextModel, ModelCard
-from services.captioner.network import Network, NetworkSource, Runtime, join_runtimes
-from services.captioner.towers import ImageTower, UnitRows
+from services.captioner.image_tower import ImageTower
 
 define_missing_torchvision_ops()
 

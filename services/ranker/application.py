@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import structlog
@@ -16,9 +17,9 @@ from services.ranker.config import RankerConfig
 from services.ranker.edge_store import EdgeFolder, open_edge_folder
 from services.ranker.index import Home, Index, Version
 from services.ranker.reembedding import reembed
-from services.ranker.sentence_model import EmbeddingModelNotLoaded, SentenceTransformerEncoder
+from services.ranker.sentence_model import EmbeddingModelNotLoaded, load_encoder
 from services.ranker.servicer import SERVICE_NAME, RankerServicer
-from services.ranker.text_embedding import TextEmbedder
+from services.ranker.text_embedding import Encoder, TextEmbedder
 from services.ranker.vector_store import VectorSpace
 
 log = structlog.get_logger(__name__)
@@ -48,8 +49,11 @@ async def open_application(config: RankerConfig) -> AsyncIterator[server.Applica
         )
 
 
-async def _load(config: RankerConfig, model: str) -> SentenceTransformerEncoder:
-    return await asyncio.to_thread(SentenceTransformerEncoder, model, config.embedding_device, config.embedding_threads)
+async def _load(config: RankerConfig, model: str) -> Encoder:
+    started = perf_counter()
+    encoder = await asyncio.to_thread(load_encoder, config, model)
+    log.info("model_loaded", model=encoder.model, runtime=encoder.runtime, load_s=round(perf_counter() - started, 2))
+    return encoder
 
 
 async def _open_home(config: RankerConfig, status_changed: asyncio.Event, stack: AsyncExitStack) -> Home:

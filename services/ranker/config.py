@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from platformdirs import user_cache_path
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from chassis.config import ServerConfig
+from chassis.networks.device import Precision, RuntimeName
 from services.ranker.signals import Signal
 
 
@@ -21,14 +23,24 @@ class RankerConfig(ServerConfig):
     """Sentence-transformers model: a name of the hub or a folder; empty for the all-MiniLM-L6-v2 that is installed.
     An index of another model is moved to it while that one answers."""
 
-    embedding_device: str = ""
-    """Device of the model, such as `cpu` or `cuda`; empty for the best there is."""
+    embedding_device: str = "auto"
+    """Where the model runs: `auto` (CUDA when there, else the CPU), or a device of torch such as `cuda:1`."""
 
-    embedding_threads: int = Field(default=1, ge=1)
-    """CPU threads of the model. On a machine that other processes share, one is the fastest."""
+    embedding_runtime: RuntimeName = "auto"
+    """What computes the model: `auto` is OpenVINO on the CPU (torch for what OpenVINO cannot take) and torch elsewhere;
+    `openvino` fails rather than take torch."""
+
+    embedding_precision: Precision = "auto"
+    """Numbers that the model computes with; `auto` takes bfloat16 where the device has units for it."""
+
+    embedding_threads: int | None = Field(default=None, ge=1)
+    """Threads that the model computes with on the CPU; by default as many as the process may use cores."""
 
     embedding_cache_size: int = Field(default=10_000, ge=1)
     """Texts whose vectors are kept in memory, the least recently used dropped first; 10,000 take 15 MiB."""
+
+    cache_dir: Path = Field(default_factory=lambda: user_cache_path("backdrop") / "ranker")
+    """Folder for converted models, kept between starts. It may be deleted at any time."""
 
     store_path: Path = Path(".backdrop/ranker")
     """Folder of the embedded store (Qdrant Edge). One ranker owns it; unused when `qdrant_url` is set."""

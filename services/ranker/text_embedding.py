@@ -36,6 +36,11 @@ class Encoder(Protocol):
         """The dimension of its vectors."""
         ...
 
+    @property
+    def runtime(self) -> str:
+        """What computes it and where, such as `openvino bfloat16 on CPU`."""
+        ...
+
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors of at most `BATCH_SIZE` texts, (texts, dimension). Blocks; called by one thread at a time."""
         ...

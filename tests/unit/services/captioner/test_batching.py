@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chassis.errors import DeadlineExceeded, Unavailable
+from chassis.networks.errors import ModelFailed
 from services.captioner.batching import Batcher
-from services.captioner.errors import ModelFailed, ShuttingDown
+from services.captioner.errors import ShuttingDown
 
 GUARD_S = 20
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from chassis.torchvision_ops import define_missing_torchvision_ops
+from chassis.networks.torchvision_ops import define_missing_torchvision_ops
 from services.captioner.image_input import ImageInput
 
 MEAN, STD = (0.48, 0.45, 0.41), (0.27, 0.26, 0.28)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from chassis.networks.errors import DeviceLost, ModelFailed, ModelNotLoaded, OutOfMemory
 from services.captioner.config import CaptionerConfig
-from services.captioner.errors import DeviceLost, ModelFailed, ModelNotLoaded, ModelRestarting, OutOfMemory
+from services.captioner.errors import ModelRestarting
 from services.captioner.image_input import Pixels
 from services.captioner.image_text_model import Embeddings, ImageTextModel
 from services.captioner.model_worker import LoadModel, ModelWorker

@@ -33,6 +33,7 @@ class WordCounter:
 
     def __init__(self, dimension: int = 256) -> None:
         self.model = "word-counter"
+        self.runtime = "numpy"
         self.dimension = dimension
         self.batches: list[list[str]] = []
 

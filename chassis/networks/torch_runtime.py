@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from chassis.errors import BackdropError
-from services.captioner.errors import DeviceLost, ModelFailed, OutOfMemory
-from services.captioner.network import Array, Network, NetworkSource
+from chassis.networks.errors import DeviceLost, ModelFailed, OutOfMemory
+from chassis.networks.network import Array, Network, NetworkSource
 
 _CUDA_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
 
@@ -65,7 +65,7 @@ class TorchRuntime:
 
 @contextmanager
 def torch_errors() -> Iterator[None]:
-    """Turns errors of torch into the captioner's own: see `Network`."""
+    """Turns errors of torch into ours: see `Network`."""
     try:
         yield
     # Torch raises RuntimeError for most that goes wrong, but IndexError, ValueError and others as well.
@@ -76,11 +76,11 @@ def torch_errors() -> Iterator[None]:
 def _translate(error: Exception) -> BackdropError:
     lost = isinstance(error, torch.AcceleratorError)
     if _is_out_of_memory(error):
-        return OutOfMemory("The captioner's device is out of memory; try again later.", retry_after_s=1)
+        return OutOfMemory("The model's device is out of memory; try again later.", retry_after_s=1)
     # After an error of a kernel, such as an illegal access, CUDA answers every further call with the same error.
     if lost:
-        return DeviceLost("The captioner's device failed and is being started anew; try again.", retry_after_s=5)
-    return ModelFailed("The image-text model failed on this request.")
+        return DeviceLost("The model's device failed and is being started anew; try again.", retry_after_s=5)
+    return ModelFailed("The model failed on this request.")
 
 
 def _is_out_of_memory(error: Exception) -> bool:

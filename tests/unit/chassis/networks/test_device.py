@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from services.captioner.device import choose_device, choose_dtype, is_cpu
-from services.captioner.errors import ModelNotLoaded
+from chassis.networks.device import choose_device, choose_dtype, is_cpu
+from chassis.networks.errors import ModelNotLoaded
 
 
 def test_auto_takes_cuda_when_it_is_there() -> None:

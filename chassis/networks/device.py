@@ -6,12 +6,13 @@ Torch is imported where it is needed only: it takes seconds, and a converted mod
 import ctypes
 from typing import TYPE_CHECKING, Literal
 
-from services.captioner.errors import ModelNotLoaded
+from chassis.networks.errors import ModelNotLoaded
 
 if TYPE_CHECKING:
     import torch
 
 Precision = Literal["auto", "float32", "bfloat16"]
+RuntimeName = Literal["auto", "openvino", "torch"]
 
 
 def is_cpu(name: str) -> bool:

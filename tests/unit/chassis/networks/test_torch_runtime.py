@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from services.captioner.errors import DeviceLost, ModelFailed, OutOfMemory
-from services.captioner.network import NetworkSource
-from services.captioner.torch_runtime import TorchRuntime, torch_errors
+from chassis.networks.errors import DeviceLost, ModelFailed, OutOfMemory
+from chassis.networks.network import NetworkSource
+from chassis.networks.torch_runtime import TorchRuntime, torch_errors
 
 
 class Sums(torch.nn.Module):

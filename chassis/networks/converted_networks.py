@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from services.captioner.network import NetworkSource
+from chassis.networks.network import NetworkSource
 
 log = structlog.get_logger(__name__)
 

