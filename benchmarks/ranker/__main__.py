@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from benchmarks.ranker import answer, store, synthetic
+from benchmarks.ranker import answer, feedback, store, synthetic
 from benchmarks.ranker.answer import Answers
 from benchmarks.ranker.store import Figures
 from gateway.cli.console import stderr, stdout
@@ -34,6 +34,8 @@ def main() -> None:
         library = synthetic.make(ANSWERED, QUERIES)
         answers = asyncio.run(answer.measure(library, Path(folder) / "store", arguments.searches // 5))
     stdout.print(_answers(answers))
+    with tempfile.TemporaryDirectory() as folder:
+        stdout.print(_feedback(asyncio.run(feedback.measure(library, Path(folder) / "store"))))
     (arguments.out / "ranker.json").write_text(json.dumps([each.to_json() for each in measured], indent=1))
     if len(measured) > 1:
         _plot(measured, arguments.out / "ranker.png")
@@ -78,6 +80,14 @@ def _answers(answers: Answers) -> Table:
     table = Table(heading, "p50", "p99", box=None)
     for kind, (p50, p99) in answers.times_ms.items():
         table.add_row(kind, f"{p50:.1f} ms", f"{p99:.1f} ms")
+    return table
+
+
+def _feedback(measured: list[feedback.Figures]) -> Table:
+    table = Table("feedback of one library", "search for similar products", "after compaction", box=None)
+    for each in measured:
+        times = [f"p50 {p50:.1f}, p99 {p99:.1f} ms" for p50, p99 in (each.uncompacted_ms, each.compacted_ms)]
+        table.add_row(f"on {each.recommendations:,} recommendations", *times)
     return table
 
 

@@ -17,6 +17,8 @@ LIBRARIES = 10
 CLUSTERS = 200
 SPREAD = 0.8
 """Length of what makes a background differ from its cluster's centre, whose length is 1."""
+NOISE = 0.3
+"""Length of what makes a product differ from one that is like it."""
 CHUNK = 1000
 WORDS = [f"word{number}" for number in range(3000)]
 WEIGHTS = {Signal.TEXT: 0.6, Signal.IMAGE: 0.28, Signal.COLOR: 0.02, Signal.SPACE: 0.02}
@@ -67,7 +69,7 @@ def make(count: int, queries: int, *, clustered: bool = True, seed: int = 0) -> 
         seed: of what is made up.
     """
     generator = np.random.default_rng(seed)
-    centres = [_unit(generator.normal(size=(CLUSTERS, 384))) for _ in range(2)]
+    centres = [unit(generator.normal(size=(CLUSTERS, 384))) for _ in range(2)]
     vectors = _vectors(generator, count, centres, clustered=clustered)
     wanted = _vectors(generator, queries, centres, clustered=clustered) * _weights()
     words = [" ".join(generator.choice(WORDS, 8)) for _ in range(2000)]
@@ -82,8 +84,8 @@ def _vectors(generator: np.random.Generator, count: int, centres: list[Vectors],
         size = rows.stop - rows.start
         motif = generator.integers(CLUSTERS, size=size)
         for signal, centre in zip((Signal.TEXT, Signal.IMAGE), centres, strict=True):
-            noise = _unit(generator.normal(size=(size, 384)))
-            vectors[rows, blocks[signal]] = _unit(centre[motif] + SPREAD * noise) if clustered else noise
+            noise = unit(generator.normal(size=(size, 384)))
+            vectors[rows, blocks[signal]] = unit(centre[motif] + SPREAD * noise) if clustered else noise
         colors = generator.random((size, 125)) ** 8
         vectors[rows, blocks[Signal.COLOR]] = colors / colors.sum(axis=1, keepdims=True)
         vectors[rows, blocks[Signal.SPACE]] = generator.random((size, 64)) / 8
@@ -97,5 +99,6 @@ def _weights() -> Vectors:
     return weights
 
 
-def _unit(vectors: NDArray[np.floating[Any]]) -> Vectors:
+def unit(vectors: NDArray[np.floating[Any]]) -> Vectors:
+    """The vectors, (..., dimension), each of length 1."""
     return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), dtype=np.float32)

@@ -216,7 +216,7 @@ class EdgeEngine:
             limit=limit,
             query=edge.Query.Nearest(vector.tolist(), using=payload.DENSE_NAME),
             filter=_tenant(tenant),
-            params=EXACT,
+            params=NEAREST,
             with_payload=True,
         )
         return [(point.payload or {}, point.score) for point in self._shard.query(request)]
