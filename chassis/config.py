@@ -51,6 +51,10 @@ class ServerConfig(BaseSettings):
     drain_s: float = Field(default=10, ge=0)
     """Seconds that calls in flight get to finish at shutdown. What stops the process must wait longer than both."""
 
+    max_connection_age_s: float = Field(default=0, ge=0)
+    """Seconds after which clients are told to connect anew, so that they look the server's name up again and find new
+    replicas; calls in flight finish on the old connection. 0 never does."""
+
     max_message_mib: int = Field(default=64, ge=1)
     """Largest gRPC message in MiB, either way. Photos are limited further, with a clearer error."""
 

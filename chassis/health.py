@@ -13,6 +13,9 @@ log = structlog.get_logger(__name__)
 Check = Callable[[], Awaitable[None]]
 
 SERVICE_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+LIVENESS = "liveness"
+"""What health is asked for by whoever would restart the process: it serves as long as the process answers, whatever its
+dependencies do."""
 
 
 class Readiness:
@@ -32,7 +35,8 @@ class Readiness:
         self._problems: dict[str, str] | None = None
 
     async def open(self) -> None:
-        """Says NOT_SERVING until the first round of checks is through."""
+        """Says NOT_SERVING, and that it lives, until the first round of checks is through."""
+        await self.servicer.set(LIVENESS, HealthCheckResponse.SERVING)
         await self._publish(HealthCheckResponse.NOT_SERVING)
 
     async def watch(self, status_changed: asyncio.Event) -> None:

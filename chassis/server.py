@@ -112,7 +112,10 @@ async def start(config: ServerConfig, application: Application) -> AsyncIterator
 
 def _options(config: ServerConfig) -> list[tuple[str, int]]:
     limit = config.max_message_mib * 1024 * 1024
+    # Without a limit of grace, as calls have deadlines of their own and an import may take an hour.
+    age = [("grpc.max_connection_age_ms", round(config.max_connection_age_s * 1000))]
     return [
+        *(age if config.max_connection_age_s else []),
         ("grpc.max_receive_message_length", limit),
         ("grpc.max_send_message_length", limit),
         # Two servers must not share a port unnoticed.

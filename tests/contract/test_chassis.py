@@ -16,6 +16,7 @@ from backdrop.captioner.v1 import captioner_pb2, captioner_pb2_grpc
 from chassis.channels import open_channel
 from chassis.config import ServerConfig
 from chassis.errors import FieldViolation, NotFound, from_rpc, reason_of, status_of, violations_of
+from chassis.health import LIVENESS
 from chassis.server import Application, PortTaken, RunningServer, start
 
 SERVICE = "backdrop.captioner.v1.CaptionerService"
@@ -27,8 +28,10 @@ class TinyCaptioner(captioner_pb2_grpc.CaptionerServiceServicer):
 
     def __init__(self) -> None:
         self.busy = asyncio.Event()
+        self.connections: set[str] = set()
 
     async def ExtractFeatures(self, request: captioner_pb2.ExtractFeaturesRequest, context: Any) -> Any:
+        self.connections.add(context.peer())
         if request.taxonomy == "unknown":
             raise NotFound("no such taxonomy")
         if request.taxonomy == "crash":
@@ -147,6 +150,7 @@ async def test_health_follows_what_the_server_depends_on(captioner: TinyCaptione
         assert await status_becomes(server.port, "SERVING")
         broken = True
         assert await status_becomes(server.port, "NOT_SERVING")
+        assert await status_becomes(server.port, "SERVING", of=LIVENESS)
 
 
 async def test_health_looks_at_once_when_the_application_says_so(application: Application) -> None:
@@ -190,12 +194,27 @@ async def test_at_shutdown_health_turns_and_calls_in_flight_finish(
         assert (await fail(stub.ExtractFeatures(GOOD_REQUEST))).code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def status_becomes(port: int, wanted: str) -> bool:
+async def test_clients_connect_anew_at_the_age_that_is_set_and_calls_in_flight_finish(
+    captioner: TinyCaptioner, application: Application
+) -> None:
+    slow_request = captioner_pb2.ExtractFeaturesRequest(image=b"x", taxonomy="slow")
+    async with (
+        start(ServerConfig(max_connection_age_s=0.1), application) as server,
+        open_channel(f"127.0.0.1:{server.port}", SERVICE) as channel,
+        asyncio.timeout(10),
+    ):
+        stub: Any = captioner_pb2_grpc.CaptionerServiceStub(channel)
+        assert (await stub.ExtractFeatures(slow_request)).model == "tiny"
+        while len(captioner.connections) < 2:
+            await stub.ExtractFeatures(GOOD_REQUEST)
+
+
+async def status_becomes(port: int, wanted: str, of: str = SERVICE) -> bool:
     """Health takes on a status within five seconds."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(5):
         stub = health_pb2_grpc.HealthStub(channel)
         while True:
-            response = await stub.Check(health_pb2.HealthCheckRequest(service=SERVICE))
+            response = await stub.Check(health_pb2.HealthCheckRequest(service=of))
             if health_pb2.HealthCheckResponse.ServingStatus.Name(response.status) == wanted:
                 return True
             await asyncio.sleep(0.02)
