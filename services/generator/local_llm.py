@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_cache_path
 
+from chassis.cores import usable_cores
 from services.generator import gemma
 from services.generator.prompt import Prompt, Subject, load_prompt
 
@@ -74,7 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=50054, help="port to listen on (%(default)s); 0 takes a free one")
     parser.add_argument(
-        "--threads", type=int, default=os.cpu_count() or 1, help="CPU threads (%(default)s: one for each core)"
+        "--threads",
+        type=int,
+        default=usable_cores(),
+        help="CPU threads (%(default)s: one for each core that it may use)",
     )
     parser.add_argument(
         "--slots",
