@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos protos-check env-example eval eval-grounding bench bench-captioner bench-generator bench-ranker bench-compositor bench-feedback up down samples clean
+.PHONY: help setup demo test lint protos protos-check k8s-check locks audit env-example eval eval-grounding bench bench-captioner bench-generator bench-ranker bench-compositor bench-feedback up down samples clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -42,13 +42,15 @@ down: $(READY) ## Stop them
 test: $(READY) ## All tests
 	$(BIN)/pytest $(ARGS)
 
-lint: $(READY) protos-check ## All static checks
+lint: $(READY) protos-check k8s-check audit ## All static checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy chassis gateway services benchmarks deploy client
 	$(BIN)/lint-imports
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/shellcheck .ci/run examples/curl.sh
 
 protos: $(READY) ## Write gen/ anew from protos/
@@ -69,6 +71,19 @@ protos-check: $(READY) ## The contracts are linted, gen/ is up to date, and noth
 		tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; git archive "$(AGAINST)" protos buf.yaml | tar -x -C "$$tmp"; \
 		echo "buf breaking --against $(AGAINST)"; $(BIN)/buf breaking --against "$$tmp"; \
 	else echo "No earlier contract to compare with."; fi
+
+k8s-check: $(READY) ## The Kubernetes manifests can be rendered, and the API of oldest and newest Kubernetes takes them
+	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	for overlay in deploy/k8s/overlays/*/; do \
+		$(BIN)/python -m deploy.kustomize "$$overlay" > "$$tmp/$$(basename "$$overlay").yaml"; \
+	done; \
+	for version in 1.32 1.37; do $(BIN)/kubernetes-validate --strict --quiet -k $$version "$$tmp"/*.yaml; done
+
+locks: $(READY) ## Write requirements/ anew: each image's packages with their hashes
+	$(BIN)/python -m deploy.locks
+
+audit: $(READY) ## Known vulnerabilities of what the images install; needs the network, and says so where there is none
+	$(BIN)/python -m deploy.audit
 
 env-example: $(READY) ## Write .env.example anew
 	$(BIN)/python -m deploy.env_example
