@@ -196,6 +196,8 @@ def test_budgets_and_autoscalers_have_targets(resources: list[Resource]) -> None
     assert set(budgets) == selectors == names
     scalers = of_kind(resources, "HorizontalPodAutoscaler")
     assert {each["spec"]["scaleTargetRef"]["name"] for each in scalers.values()} == set(CONFIGS)
+    # It would be set back with each kubectl apply.
+    assert not any("replicas" in of_kind(resources, "Deployment")[name]["spec"] for name in CONFIGS)
     adapter = yaml.safe_load((K8S / "prometheus-adapter.yaml").read_text())
     provided = {rule["seriesQuery"].split("{")[0] for rule in adapter["rules"]["custom"]}
     assert {each["spec"]["metrics"][0]["pods"]["metric"]["name"] for each in scalers.values()} == provided
