@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from time import perf_counter
 from typing import Any
 
 import structlog
 
-from backdrop.ranker.v1 import ranker_pb2_grpc
+from backdrop.ranker.v1 import ranker_pb2_grpc, snapshots_pb2_grpc
 from chassis import server
 from services.ranker.catalog import Catalog
 from services.ranker.compaction import keep_compact
@@ -19,6 +19,8 @@ from services.ranker.index import Home, Index, Version
 from services.ranker.reembedding import reembed
 from services.ranker.sentence_model import EmbeddingModelNotLoaded, load_encoder
 from services.ranker.servicer import SERVICE_NAME, RankerServicer
+from services.ranker.snapshot_servicer import SNAPSHOT_SERVICE_NAME, SnapshotServicer
+from services.ranker.snapshots import Snapshots
 from services.ranker.text_embedding import Encoder, TextEmbedder
 from services.ranker.vector_store import VectorSpace
 
@@ -42,11 +44,17 @@ async def open_application(config: RankerConfig) -> AsyncIterator[server.Applica
         stack.push_async_callback(index.aclose)
         keeper = asyncio.create_task(_keep(index, embedder, space, home), name="index keeper")
         stack.push_async_callback(_cancel, keeper)
+        snapshots = None
+        if isinstance(home, EdgeFolder):
+            snapshots = await stack.enter_async_context(aclosing(Snapshots(index, home, config)))
         servicer = RankerServicer(Catalog(index, config.weights, config.max_backgrounds, alone=not config.qdrant_url))
-        register = partial(ranker_pb2_grpc.add_RankerServiceServicer_to_server, servicer)
-        yield server.Application(
-            services={SERVICE_NAME: register}, checks={"store": index.check}, status_changed=status_changed
-        )
+        services = {
+            SERVICE_NAME: partial(ranker_pb2_grpc.add_RankerServiceServicer_to_server, servicer),
+            SNAPSHOT_SERVICE_NAME: partial(
+                snapshots_pb2_grpc.add_SnapshotServiceServicer_to_server, SnapshotServicer(snapshots)
+            ),
+        }
+        yield server.Application(services=services, checks={"store": index.check}, status_changed=status_changed)
 
 
 async def _load(config: RankerConfig, model: str) -> Encoder:

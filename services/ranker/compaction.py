@@ -1,14 +1,12 @@
 """Keeps the embedded store fast: lays it out anew, library by library, while it is in use."""
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import structlog
 
 from services.ranker.edge_store import EdgeFolder, EdgeStore
-from services.ranker.index import Index, Version
-from services.ranker.vector_store import Indexed
+from services.ranker.index import Index, Version, as_they_are
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +33,12 @@ async def keep_compact(index: Index[EdgeStore], folder: EdgeFolder) -> None:
 
 async def compact(index: Index[EdgeStore], folder: EdgeFolder) -> None:
     """Replaces the version in use by a compact copy of it, which another process makes."""
+    async with index.replacing:
+        await _replace(index, folder)
+        await folder.clean()
+
+
+async def _replace(index: Index[EdgeStore], folder: EdgeFolder) -> None:
     old = index.version
     number = folder.new_version()
     async with AsyncExitStack() as stack:
@@ -49,12 +53,7 @@ async def compact(index: Index[EdgeStore], folder: EdgeFolder) -> None:
             await stack.aclose()
             return await Version.open(old.embedder, old.space, folder.open_version(number, old.space))
 
-        await index.replace(copy, open_version, _as_they_are, folder.use)
-    await folder.clean()
-
-
-async def _as_they_are(indexed: Sequence[Indexed]) -> Sequence[Indexed]:
-    return indexed
+        await index.replace(copy, open_version, as_they_are, folder.use)
 
 
 async def _try_to_compact(index: Index[EdgeStore], folder: EdgeFolder) -> None:

@@ -48,6 +48,9 @@ class RankerConfig(ServerConfig):
     store_min_free_mib: int = Field(default=256, ge=0)
     """MiB that the embedded store leaves free on its disk; it stores nothing more when there are fewer."""
 
+    snapshots_path: Path | None = None
+    """Folder of the embedded store's snapshots; by default `snapshots` in `store_path`."""
+
     image_model: str = "conse-efficientnet-lite2-minilm-l6-v2"
     """The captioner's image-text model, as it names itself: pictures and texts are compared by its embeddings."""
 

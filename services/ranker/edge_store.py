@@ -1,10 +1,11 @@
 """The embedded vector store: the engine of `edge_engine`, in a process of its own for each version that is open."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -16,6 +17,7 @@ from services.ranker.config import RankerConfig
 from services.ranker.edge_engine import Points, open_compactor, open_edge_engine
 from services.ranker.feedback import FeedbackPage, SimilarFeedback
 from services.ranker.signals import Vectors
+from services.ranker.snapshot_archive import open_archivist
 from services.ranker.vector_store import (
     Found,
     Indexed,
@@ -134,18 +136,27 @@ class EdgeFolder:
     @asynccontextmanager
     async def open_compactor(self, source: int, target: int) -> AsyncIterator[ChildProcess]:
         """A process that copies and compacts a version: its methods are those of `edge_engine.Compactor`."""
-        process = ChildProcess(
-            partial(open_compactor, source=source, target=target),
+        async with self._open_worker(partial(open_compactor, source=source, target=target), "compactor") as process:
+            yield process
+
+    @asynccontextmanager
+    async def open_archivist(self) -> AsyncIterator[ChildProcess]:
+        """A process that packs and unpacks snapshots: its methods are those of `snapshot_archive.Archivist`."""
+        async with self._open_worker(open_archivist, "archivist") as process:
+            yield process
+
+    def _open_worker(self, open_hosted: Callable[[Any], AbstractContextManager[Any]], name: str) -> ChildProcess:
+        """A process for one piece of work, which is not started again."""
+        return ChildProcess(
+            open_hosted,
             self._config,
             service="ranker",
-            name="backdrop compactor",
+            name=f"backdrop {name}",
             restarting=_restarting,
             not_started=partial(_not_started, self._path),
             failed=StoreFailed,
             restart=False,
         )
-        async with process:
-            yield process
 
     async def use(self, store: "EdgeStore") -> None:
         """Makes a version the one in use.

@@ -1,5 +1,6 @@
 """The index that requests go to: one version of it, until another takes its place, while requests go on."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -96,9 +97,13 @@ class Index(Generic[Store]):
 
     Reads are never held up. Writes are, for as long as it takes to begin a replacement and to end it; what is written
     in between is moved to the new version before that takes over.
+
+    Attributes:
+        replacing: held by who replaces the version in use, from choosing another to cleaning up: one at a time.
     """
 
     def __init__(self, version: Version[Store]) -> None:
+        self.replacing = asyncio.Lock()
         self._version = version
         self._writing = RWLock()
         self._written: set[Name] | None = None
@@ -129,8 +134,14 @@ class Index(Generic[Store]):
                 finally:
                     self._revisions.update({name.library for name in names})
 
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[Version[Store]]:
+        """The version in use, to which nothing is written inside the `async with`."""
+        async with self._writing.writer_lock, self.reading() as version:
+            yield version
+
     def etag(self, library: str) -> str:
-        """Another one after each write to the library, after each start, and with each model."""
+        """Another one after each write to the library, after each start, with each model and each older content."""
         return f"{self._origin}-{self._version.space.model}-{self._revisions[library]}"
 
     async def replace(
@@ -139,14 +150,17 @@ class Index(Generic[Store]):
         open_version: Callable[[], Awaitable[Version[Store]]],
         convert: Convert,
         use: Callable[[Store], Awaitable[None]],
+        *,
+        same_content: bool = True,
     ) -> None:
-        """Puts another version in the place of the one in use; one replacement at a time.
+        """Puts another version in the place of the one in use, for whoever holds `replacing`.
 
         Args:
             begin: awaited while nothing is written.
             open_version: opens the new version, with all that there was at the beginning.
             convert: gives items the vectors that they have in the new version; feedback after its backgrounds.
             use: makes the new version the one in use when the ranker starts.
+            same_content: the new version holds what the one in use does; else all etags change.
         """
         async with self._writing.writer_lock:
             await begin()
@@ -160,6 +174,8 @@ class Index(Generic[Store]):
                     await self._move_written(new, convert)
                     await use(new.store)
                     old, self._version = self._version, new
+                    if not same_content:
+                        self._origin = uuid4().hex
             except BaseException:
                 await new.close()
                 raise
@@ -186,3 +202,8 @@ class Index(Generic[Store]):
                 await new.store.upsert(await convert(items))
         if gone := set(names) - {each.name for each in found}:
             await new.store.delete(list(gone))
+
+
+async def as_they_are(indexed: Sequence[Indexed]) -> Sequence[Indexed]:
+    """The `convert` of a replacement in the same vector space."""
+    return indexed

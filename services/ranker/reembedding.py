@@ -36,8 +36,15 @@ async def reembed(index: Index[Any], embedder: TextEmbedder, space: VectorSpace,
         space: of the new vectors; of the same image-text model as the old ones.
         home: of the index's versions.
     """
+    async with index.replacing:
+        log.info("reembedding", model=space.model, instead_of=index.version.space.model)
+        await _replace(index, embedder, space, home)
+        await home.clean()
+    log.info("reembedded", model=space.model)
+
+
+async def _replace(index: Index[Any], embedder: TextEmbedder, space: VectorSpace, home: Home) -> None:
     old = index.version
-    log.info("reembedding", model=space.model, instead_of=old.space.model)
     async with AsyncExitStack() as stack:
         new = await Version.open(embedder, space, home.open_space(space))
         # Until the index owns it.
@@ -52,8 +59,6 @@ async def reembed(index: Index[Any], embedder: TextEmbedder, space: VectorSpace,
             return new
 
         await index.replace(begin, caught_up, partial(_reembedded, new=new), home.use)
-    await home.clean()
-    log.info("reembedded", model=space.model)
 
 
 async def _catch_up(old: Version[Any], new: Version[Any]) -> None:

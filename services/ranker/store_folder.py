@@ -5,6 +5,7 @@
     versions/1/lock             held by the engine's process
     versions/1/data/space.json  the embedding model and the dimension of the vectors
     versions/1/data/shard/      Qdrant Edge's own files
+    snapshots/                  copies of the store (`snapshot_archive`), unless they are kept elsewhere
 
 `data` and `current` are written under another name and renamed when they are whole, so a process that dies on the way
 leaves nothing half.
@@ -97,9 +98,9 @@ def use_version(path: Path, number: int) -> None:
     unfinished = path / "current.unfinished"
     with writable(path):
         unfinished.write_text(str(number))
-        _sync(unfinished)
+        sync(unfinished)
         unfinished.rename(path / "current")
-        _sync(path)
+        sync(path)
 
 
 def version_path(path: Path, number: int) -> Path:
@@ -154,9 +155,9 @@ def finish_version(folder: Path) -> None:
     """Makes a version whole, durably; the shard's own files are durable already."""
     unfinished = folder / "data.unfinished"
     for written in (unfinished / "space.json", unfinished):
-        _sync(written)
+        sync(written)
     unfinished.rename(folder / "data")
-    _sync(folder)
+    sync(folder)
 
 
 @contextmanager
@@ -165,16 +166,23 @@ def writable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreNotWritable(f"The ranker cannot write its store in {path} ({error.strerror}).") from error
+        raise StoreNotWritable(f"The ranker cannot write in {path} ({error.strerror}).") from error
 
 
-def require_room(path: Path, min_free_mib: int) -> None:
-    """Raises `StoreFull` when the disk of an owned folder has less left: the engine does not survive a full one."""
-    free_mib = shutil.disk_usage(path).free >> 20
-    if free_mib < min_free_mib:
+def require_room(path: Path, min_free_mib: int, size_bytes: int = 0) -> None:
+    """Raises `StoreFull` when the disk of an owned folder will have less left: the engine does not survive a full one.
+
+    Args:
+        path: the folder.
+        min_free_mib: what has to be left.
+        size_bytes: of what is to be written at once, where that is much.
+    """
+    free_mib, size_mib = shutil.disk_usage(path).free >> 20, size_bytes >> 20
+    if free_mib - size_mib < min_free_mib:
+        needed = f" {size_mib} MiB are needed," if size_mib else ""
         raise StoreFull(
-            f"The disk of {path} has {free_mib} MiB left, and the ranker keeps {min_free_mib} MiB free: nothing more is"
-            " stored. Make room, or lower BACKDROP_RANKER_STORE_MIN_FREE_MIB."
+            f"The disk of {path} has {free_mib} MiB left,{needed} and the ranker keeps {min_free_mib} MiB free: nothing"
+            " more is stored. Make room, or lower BACKDROP_RANKER_STORE_MIN_FREE_MIB."
         )
 
 
@@ -200,12 +208,17 @@ def damaged(path: Path) -> StoreDamaged:
 
 def unreadable(path: Path) -> StoreDamaged | StoreNotWritable:
     """The error for a store that cannot be opened: of a full disk the engine makes damage, which room mends."""
-    if shutil.disk_usage(path).free < _FULL_BYTES:
+    if is_full(path):
         return StoreNotWritable(f"The disk of {path} is full, so the store cannot be opened: make room.")
     return damaged(path)
 
 
-def _sync(path: Path) -> None:
+def is_full(path: Path) -> bool:
+    """The disk of a folder has no room left."""
+    return shutil.disk_usage(path).free < _FULL_BYTES
+
+
+def sync(path: Path) -> None:
     """Has a file or the entries of a folder survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
