@@ -35,7 +35,7 @@ async def test_the_command_makes_lists_restores_and_deletes(tmp_path: Path) -> N
             server.start(RankerConfig(port=0), application(snapshots)) as running,
         ):
             await write(index, "oak")
-            assert "0: Made" in await run(running.port, "create")
+            assert "Made 20" in await run(running.port, "create")
             [first] = [each.name for each in await snapshots.all()]
             assert first in await run(running.port, "list")
             await delete(index, "oak")
