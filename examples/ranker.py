@@ -1,4 +1,4 @@
-"""All calls of the ranker: backgrounds are stored, read back, ranked, chosen, exported and deleted."""
+"""All calls of the ranker: backgrounds are stored, read back, ranked under a rule, chosen, exported and deleted."""
 
 import grpc
 from addresses import RANKER
@@ -27,7 +27,10 @@ with grpc.insecure_channel(RANKER) as channel:
         print("stored", answer.name)
 
     print(stub.GetBackground(pb.GetBackgroundRequest(name=f"{LIBRARY}/backgrounds/oak")).background.captions)
-    print("state", stub.GetLibrary(pb.GetLibraryRequest(name=LIBRARY)).etag)
+    rule = pb.Filter(key="surface", any_of=["marble"], exclude=True)
+    stub.UpdateLibrary(pb.UpdateLibraryRequest(name=LIBRARY, rules=[rule]))
+    library = stub.GetLibrary(pb.GetLibraryRequest(name=LIBRARY))
+    print("state", library.etag, "rules", [each.key for each in library.rules])
     page = stub.ListBackgrounds(pb.ListBackgroundsRequest(parent=LIBRARY))
     names = [each.name for each in page.backgrounds]
 
@@ -56,6 +59,9 @@ with grpc.insecure_channel(RANKER) as channel:
     for feedback in stub.ListFeedback(pb.ListFeedbackRequest(parent=LIBRARY)).feedback:
         print("chosen", list(feedback.chosen), "of", list(feedback.shown))
     print("feedback forgotten:", stub.ResetFeedback(pb.ResetFeedbackRequest(parent=LIBRARY)).count)
+
+    print("rules applied:", len(ranked.applied_rules))
+    stub.UpdateLibrary(pb.UpdateLibraryRequest(name=LIBRARY))
 
     for exported in stub.ExportBackgrounds(pb.ExportBackgroundsRequest(parent=LIBRARY)):
         print("exported", exported.background.name)

@@ -232,6 +232,19 @@ class RangeFilter:
 Condition = Filter | RangeFilter
 
 
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A library as a whole.
+
+    Attributes:
+        etag: the state in which equal requests are ranked alike; empty when that cannot be told.
+        rules: what every recommendation fulfils.
+    """
+
+    etag: str
+    rules: tuple[Condition, ...]
+
+
 class Signal(StrEnum):
     """What a background is judged by."""
 
@@ -378,12 +391,16 @@ class Ranking:
         model: that compared.
         unused: the signals that took no part, each with the reason.
         recommendation_id: by which feedback is given; empty where none can be.
+        applied_rules: of the library, beside the conditions of the wish.
+        empty_reason: why there are no hits, in whole sentences.
     """
 
     hits: tuple[Hit, ...]
     model: str
     unused: tuple[tuple[Signal, str], ...] = ()
     recommendation_id: str = ""
+    applied_rules: tuple[Condition, ...] = ()
+    empty_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,3 +441,5 @@ class Step:
     embedding_model: str = ""
     recommendation_id: str = ""
     previews: tuple[Preview, ...] = ()
+    applied_rules: tuple[Condition, ...] = ()
+    empty_reason: str = ""

@@ -17,6 +17,7 @@ from chassis.channels import call_metadata, open_channel
 from chassis.circuit import Circuit, Proof
 from chassis.errors import BackdropError, Unavailable, from_rpc
 from gateway import records
+from gateway.condition_messages import from_conditions, to_conditions
 from gateway.domain import (
     Background,
     Box,
@@ -28,10 +29,10 @@ from gateway.domain import (
     Embedding,
     Feature,
     Feedback,
-    Filter,
     FreeSpace,
     Hit,
     Label,
+    Library,
     PaletteColor,
     Preview,
     PreviewForm,
@@ -178,15 +179,19 @@ class Ranker(Peer):
         response = await self._answer(self._stub.ListBackgrounds(request, timeout=timeout_s, metadata=call_metadata()))
         return [_background(each) for each in response.backgrounds], response.next_page_token
 
-    async def etag(self, library: str, timeout_s: float) -> str:
-        """The state of a library, in which equal requests are ranked alike; empty when that cannot be told.
-
-        Raises:
-            NotFound: the library holds no background.
-        """
-        request = ranker_pb2.GetLibraryRequest(name=library)
+    async def library(self, name: str, timeout_s: float) -> Library:
+        """A library as a whole; raises `NotFound` for one without backgrounds and rules."""
+        request = ranker_pb2.GetLibraryRequest(name=name)
         response = await self._answer(self._stub.GetLibrary(request, timeout=timeout_s, metadata=call_metadata()))
-        return response.etag
+        return Library(response.etag, to_conditions(response.rules))
+
+    async def set_rules(
+        self, library: str, rules: Sequence[Condition], timeout_s: float
+    ) -> tuple[tuple[Condition, ...], tuple[str, ...]]:
+        """Replaces the rules of a library; returns them, and those of their keys that no background of it has."""
+        request = ranker_pb2.UpdateLibraryRequest(name=library, rules=from_conditions(rules, ranker_pb2))
+        response = await self._answer(self._stub.UpdateLibrary(request, timeout=timeout_s, metadata=call_metadata()))
+        return to_conditions(response.rules), tuple(response.unknown_keys)
 
     async def export(
         self, library: str, timeout_s: float | None
@@ -222,7 +227,7 @@ class Ranker(Peer):
         request = ranker_pb2.RankBackgroundsRequest(
             parent=wish.library,
             texts=[ranker_pb2.WeightedText(text=scene, weight=1) for scene in scenes],
-            filters=[_filter(each) for each in wish.conditions],
+            filters=from_conditions(wish.conditions, ranker_pb2),
             limit=wish.limit,
             product=_product(reading),
             diversity=wish.diversity,
@@ -239,6 +244,8 @@ class Ranker(Peer):
             response.model,
             tuple((_SIGNALS_BY_NUMBER[each.signal], each.reason) for each in response.unused),
             response.recommendation_id,
+            to_conditions(response.applied_rules),
+            response.empty_reason,
         )
 
     async def record_feedback(self, library: str, feedback: Feedback, timeout_s: float) -> Feedback | None:
@@ -323,13 +330,6 @@ def _feedback(message: ranker_pb2.Feedback) -> Feedback:
         shown=tuple(message.shown),
         update_time=message.update_time.ToDatetime(),
     )
-
-
-def _filter(condition: Condition) -> ranker_pb2.Filter:
-    if isinstance(condition, Filter):
-        return ranker_pb2.Filter(key=condition.key, any_of=condition.any_of, exclude=condition.exclude)
-    limits = ranker_pb2.Range(min=condition.minimum, max=condition.maximum)
-    return ranker_pb2.Filter(key=condition.key, range=limits, exclude=condition.exclude)
 
 
 def _product(reading: Reading) -> ranker_pb2.Product:

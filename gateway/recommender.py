@@ -71,7 +71,7 @@ class Recommender:
                     yield step
 
     async def _answer(self, photo: Photo, wish: Wish, deadline: Deadline) -> AsyncGenerator[Step, None]:
-        etag = await self._ranker.etag(wish.library, deadline.share(RANKING_SHARE))
+        etag = (await self._ranker.library(wish.library, deadline.share(RANKING_SHARE))).etag
         steps = self._cache.answer(photo, wish, etag)
         if steps:
             for step in steps:
@@ -127,6 +127,8 @@ class Recommender:
             stages_s=stopwatch.stages_s,
             embedding_model=ranking.model,
             recommendation_id=ranking.recommendation_id,
+            applied_rules=ranking.applied_rules,
+            empty_reason=ranking.empty_reason,
         )
 
     async def _embed(

@@ -18,6 +18,7 @@ from chassis.interceptors import Context
 from gateway import domain
 from gateway.api_keys import Door
 from gateway.assets import Assets
+from gateway.condition_messages import from_conditions, to_conditions
 from gateway.config import GatewayConfig
 from gateway.exporter import Exported, Exporter
 from gateway.importer import Change, Importer, Item, Outcome
@@ -105,6 +106,20 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         async with outcomes.stream() as streamer:
             async for outcome in streamer:
                 yield _imported(outcome)
+
+    async def GetLibrary(self, request: pb.GetLibraryRequest, context: Context) -> pb.GetLibraryResponse:
+        """Tells the rules of a library."""
+        self._door.require(context, request.name)
+        library = await self._ranker.library(request.name, self._timeout_s(context))
+        return pb.GetLibraryResponse(rules=from_conditions(library.rules, pb))
+
+    async def UpdateLibrary(self, request: pb.UpdateLibraryRequest, context: Context) -> pb.UpdateLibraryResponse:
+        """Sets the rules of a library."""
+        self._door.require(context, request.name)
+        rules, unknown_keys = await self._ranker.set_rules(
+            request.name, to_conditions(request.rules), self._timeout_s(context)
+        )
+        return pb.UpdateLibraryResponse(rules=from_conditions(rules, pb), unknown_keys=unknown_keys)
 
     async def GetBackground(self, request: pb.GetBackgroundRequest, context: Context) -> pb.GetBackgroundResponse:
         """Reads one background."""
@@ -197,7 +212,7 @@ _SIGNALS_BY_NUMBER = {number: signal for signal, number in _SIGNALS.items()}
 def _wish(request: pb.RecommendRequest) -> domain.Wish:
     return domain.Wish(
         library=request.parent,
-        conditions=tuple(_condition(each) for each in request.filters),
+        conditions=to_conditions(request.filters),
         limit=request.limit if request.HasField("limit") else DEFAULT_LIMIT,
         language=request.language,
         diversity=request.diversity,
@@ -219,18 +234,6 @@ def _preview_form(message: pb.PreviewOptions | pb.RenderPreviewRequest) -> domai
         _PRESETS.get(message.preset, domain.Preset.SQUARE),
         message.size,
         _FORMATS.get(message.format, domain.Format.JPEG),
-    )
-
-
-def _condition(message: pb.Filter) -> domain.Condition:
-    limits = message.range
-    if not message.HasField("range"):
-        return domain.Filter(message.key, tuple(message.any_of), message.exclude)
-    return domain.RangeFilter(
-        message.key,
-        limits.min if limits.HasField("min") else None,
-        limits.max if limits.HasField("max") else None,
-        message.exclude,
     )
 
 
@@ -263,6 +266,8 @@ def _recommended(step: domain.Step) -> pb.RecommendResponse:
         foreground=_box(reading.foreground) if reading else None,
         recommendation_id=step.recommendation_id,
         previews=[_preview(each) for each in step.previews],
+        applied_rules=from_conditions(step.applied_rules, pb),
+        empty_reason=step.empty_reason,
     )
 
 

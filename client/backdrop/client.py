@@ -143,6 +143,17 @@ class Client:
         """
         yield from self._stream(self._stub.ImportBackgrounds, iter(backgrounds), timeout_s or float("inf"))
 
+    def get_library(self, library: str) -> pb.GetLibraryResponse:
+        """The library as a whole: its rules."""
+        response: pb.GetLibraryResponse = self._call(self._stub.GetLibrary, _library_request(library))
+        return response
+
+    def update_library(self, library: str, *, rules: Sequence[pb.Filter]) -> pb.UpdateLibraryResponse:
+        """Replaces the rules of a library, which every recommendation from it obeys; none lifts them."""
+        request = _update_library_request(library, rules)
+        response: pb.UpdateLibraryResponse = self._call(self._stub.UpdateLibrary, request)
+        return response
+
     def get_background(self, name: str) -> pb.Background:
         """The background of that full name."""
         response: pb.GetBackgroundResponse = self._call(self._stub.GetBackground, pb.GetBackgroundRequest(name=name))
@@ -246,6 +257,17 @@ class AsyncClient:
         async for response in self._stream(self._stub.ImportBackgrounds, backgrounds, timeout_s or float("inf")):
             yield response
 
+    async def get_library(self, library: str) -> pb.GetLibraryResponse:
+        """See `Client.get_library`."""
+        response: pb.GetLibraryResponse = await self._call(self._stub.GetLibrary, _library_request(library))
+        return response
+
+    async def update_library(self, library: str, *, rules: Sequence[pb.Filter]) -> pb.UpdateLibraryResponse:
+        """See `Client.update_library`."""
+        request = _update_library_request(library, rules)
+        response: pb.UpdateLibraryResponse = await self._call(self._stub.UpdateLibrary, request)
+        return response
+
     async def get_background(self, name: str) -> pb.Background:
         """See `Client.get_background`."""
         request = pb.GetBackgroundRequest(name=name)
@@ -315,6 +337,14 @@ def _recommend_request(library: str, image: bytes, filters: Filters, wishes: Map
     if isinstance(filters, Mapping):
         filters = [pb.Filter(key=key, any_of=values) for key, values in filters.items()]
     return pb.RecommendRequest(parent=f"libraries/{library}", image=image, filters=filters, **wishes)
+
+
+def _library_request(library: str) -> pb.GetLibraryRequest:
+    return pb.GetLibraryRequest(name=f"libraries/{library}")
+
+
+def _update_library_request(library: str, rules: Sequence[pb.Filter]) -> pb.UpdateLibraryRequest:
+    return pb.UpdateLibraryRequest(name=f"libraries/{library}", rules=rules)
 
 
 def _page_request(library: str, token: str) -> pb.ListBackgroundsRequest:

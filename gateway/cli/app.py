@@ -7,7 +7,17 @@ import typer
 from google.protobuf import json_format
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
-from gateway.cli import contact_sheet, exporting, giving_feedback, importing, making_keys, previewing, stack, tables
+from gateway.cli import (
+    contact_sheet,
+    exporting,
+    giving_feedback,
+    importing,
+    keeping_rules,
+    making_keys,
+    previewing,
+    stack,
+    tables,
+)
 from gateway.cli.client import (
     all_backgrounds,
     all_feedback,
@@ -32,6 +42,8 @@ backgrounds = typer.Typer(help="Look at the backgrounds of a library, or delete 
 app.add_typer(backgrounds, name="backgrounds")
 feedback = typer.Typer(help="Say what was chosen or rejected: the library learns.", no_args_is_help=True)
 app.add_typer(feedback, name="feedback")
+rules = typer.Typer(help="Say once what every recommendation of a library obeys.", no_args_is_help=True)
+app.add_typer(rules, name="rules")
 keys = typer.Typer(help="Make, list or revoke API keys of the gateway.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 
@@ -121,8 +133,8 @@ def export(
     """Write a library to one file: a backup, or the way to another installation.
 
     It holds the pictures, your titles, keywords, attributes and licences' ends, what was read and written at import,
-    and the feedback, so that `backdrop import FILE` needs no captions written again. Unzipped, it is a folder of
-    pictures with a manifest. The file appears when it is whole; Ctrl-C leaves nothing behind.
+    the rules and the feedback, so that `backdrop import FILE` needs no captions written again. Unzipped, it is a folder
+    of pictures with a manifest. The file appears when it is whole; Ctrl-C leaves nothing behind.
     """
     with explained_errors(target), connect(target) as stub:
         exporting.run(stub, file, library, force=force)
@@ -343,6 +355,55 @@ def reset(
     with explained_errors(target), connect(target) as stub:
         count = stub.ResetFeedback(pb.ResetFeedbackRequest(parent=f"libraries/{library}")).count
         out(f"Forgot the feedback on {count} recommendations")
+
+
+@rules.command(name="list")
+def list_rules(
+    library: Library = DEFAULT_LIBRARY,
+    json: Annotated[bool, typer.Option("--json", help="Print one canonical proto JSON object a line.")] = False,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """List the rules of a library, each with its number."""
+    with explained_errors(target), connect(target) as stub:
+        tables.print_rules(keeping_rules.read(stub, library) or [], json=json)
+
+
+@rules.command(name="add")
+def add_rules(
+    rule: Annotated[
+        list[str],
+        typer.Argument(
+            help="KEY!=VALUE for never, such as surface!=wood; KEY=VALUE for only, such as mood=calm,fresh;"
+            " width>=1200, aspect_ratio=0.9..1.2 for numbers."
+        ),
+    ],
+    library: Library = DEFAULT_LIBRARY,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Add rules: every recommendation of the library obeys them from now on, whoever asks.
+
+    Quote a rule: shells have plans of their own for ! and >. Backgrounds that break it stay in the library.
+    """
+    with explained_errors(target), connect(target) as stub:
+        keeping_rules.add(stub, library, [parse_filter(each, "rule") for each in rule])
+
+
+@rules.command(name="remove")
+def remove_rules(
+    number: Annotated[list[int], typer.Argument(help="Numbers of rules, as `backdrop rules list` shows them.")],
+    library: Library = DEFAULT_LIBRARY,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Remove rules by their numbers."""
+    with explained_errors(target), connect(target) as stub:
+        keeping_rules.remove(stub, library, number)
+
+
+@rules.command(name="clear")
+def clear_rules(library: Library = DEFAULT_LIBRARY, target: Target = DEFAULT_TARGET) -> None:
+    """Remove all rules."""
+    with explained_errors(target), connect(target) as stub:
+        keeping_rules.write(stub, library, [])
 
 
 KeysFile = Annotated[

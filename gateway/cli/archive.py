@@ -4,6 +4,7 @@
     pictures/ID.jpg     as it was imported
     records/ID.json     what was read from the picture and written about it; see `record` in the contract
     feedback.jsonl      a line for each recommendation that was judged: recommendation_id, ids of chosen and rejected
+    rules.jsonl         a line for each rule of the library: a filter as the contract's JSON has it
 
 Unzipped, it is a folder that `backdrop import` reads like any other.
 """
@@ -13,12 +14,14 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from google.protobuf import json_format
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from gateway.cli.client import MAX_IMAGE_BYTES, UnreadableImage
@@ -28,6 +31,7 @@ from gateway.cli.source import Source
 
 MANIFEST = "manifest.jsonl"
 FEEDBACK = "feedback.jsonl"
+RULES = "rules.jsonl"
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 MAX_RECORD_BYTES = 256 * 1024
 """The contract's limit, checked before a record is unpacked."""
@@ -63,6 +67,7 @@ class ArchiveWriter:
         self.feedback_count = 0
         self._lines: list[str] = []
         self._feedback: list[str] = []
+        self._rules: list[str] = []
 
     def add(self, exported: pb.ExportBackgroundsResponse) -> None:
         """Writes a background."""
@@ -86,8 +91,13 @@ class ArchiveWriter:
         }
         self._feedback.append(json.dumps(row))
 
+    def add_rules(self, rules: Iterable[pb.Filter]) -> None:
+        """Adds what every recommendation of the library fulfils."""
+        self._rules += (json_format.MessageToJson(each, indent=None, ensure_ascii=False) for each in rules)
+
     def write_manifest(self) -> None:
-        """Writes the manifest of all that was added, and the feedback."""
+        """Writes the manifest of all that was added, the rules and the feedback."""
+        self._archive.writestr(RULES, "".join(f"{line}\n" for line in self._rules), zipfile.ZIP_DEFLATED)
         self._archive.writestr(FEEDBACK, "".join(f"{line}\n" for line in self._feedback), zipfile.ZIP_DEFLATED)
         self._archive.writestr(MANIFEST, "".join(f"{line}\n" for line in self._lines), zipfile.ZIP_DEFLATED)
 
@@ -148,6 +158,18 @@ class Archive:
                 fail(f"{where} is no feedback: {error}.")
             requests.append(request)
         return requests
+
+    def rules(self) -> list[pb.Filter]:
+        """The rules of the library; ends the command with what is wrong."""
+        if RULES not in self._file.namelist():
+            return []
+        rules = []
+        for where, row in json_rows(self._lines_of(RULES), f"{self._path}: {RULES}", required="key"):
+            try:
+                rules.append(json_format.ParseDict(row, pb.Filter()))
+            except (json_format.ParseError, ValueError, TypeError) as error:
+                fail(f"{where} is no rule: {error}.")
+        return rules
 
     def _lines_of(self, member: str) -> str:
         hint = "Only files that backdrop export wrote are imported; unzip others, and import the folder."

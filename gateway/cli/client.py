@@ -143,20 +143,31 @@ def all_feedback(stub: gateway_pb2_grpc.GatewayServiceStub, library: str) -> Ite
         request.page_token = page.next_page_token
 
 
-def parse_filter(text: str) -> pb.Filter:
+def parse_filter(text: str, given_as: str = "--where") -> pb.Filter:
     """`KEY=VALUE`, `KEY!=VALUE`, `KEY>=NUMBER`, `KEY<=NUMBER` or `KEY=NUMBER..NUMBER` as a filter.
 
-    Several values are separated by commas.
+    Several values are separated by commas. `given_as` says in an error where the text comes from.
     """
     parsed = re.fullmatch(r"(?P<key>[^=!<>]+)(?P<operator>!=|>=|<=|=)(?P<value>.+)", text)
     if parsed is None:
-        fail(f"--where {text}: write KEY=VALUE, KEY!=VALUE, KEY>=NUMBER, KEY<=NUMBER or KEY=NUMBER..NUMBER.")
+        fail(f"{given_as} {text}: write KEY=VALUE, KEY!=VALUE, KEY>=NUMBER, KEY<=NUMBER or KEY=NUMBER..NUMBER.")
     key, operator, value = parsed.group("key", "operator", "value")
     limits = _limits(operator, value)
     if limits is None:
         return pb.Filter(key=key, any_of=value.split(","), exclude=operator == "!=")
-    low, high = (_number(f"--where {text}", each) if each else None for each in limits)
+    low, high = (_number(f"{given_as} {text}", each) if each else None for each in limits)
     return pb.Filter(key=key, range=pb.Range(min=low, max=high), exclude=operator == "!=")
+
+
+def filter_text(message: pb.Filter) -> str:
+    """A filter as `parse_filter` reads it; an excluded range that has one limit only is written with `not`."""
+    if not message.HasField("range"):
+        return f"{message.key}{'!=' if message.exclude else '='}{','.join(message.any_of)}"
+    limits = message.range
+    if limits.HasField("min") and limits.HasField("max"):
+        return f"{message.key}{'!=' if message.exclude else '='}{limits.min:g}..{limits.max:g}"
+    one_limit = f">={limits.min:g}" if limits.HasField("min") else f"<={limits.max:g}"
+    return f"{'not ' if message.exclude else ''}{message.key}{one_limit}"
 
 
 def _limits(operator: str, value: str) -> tuple[str, str] | None:

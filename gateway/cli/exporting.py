@@ -25,10 +25,14 @@ def run(stub: gateway_pb2_grpc.GatewayServiceStub, path: Path, library: str, *, 
         failures = _receive(stub, library, archive)
         for each in all_feedback(stub, library):
             archive.add_feedback(each)
+        rules = stub.GetLibrary(pb.GetLibraryRequest(name=f"libraries/{library}")).rules
+        archive.add_rules(rules)
     size_mib = path.stat().st_size / 2**20
     out(f"Wrote {archive.count} backgrounds to {path}, {size_mib:.1f} MiB.")
     if archive.feedback_count:
         out(f"It holds the feedback on {archive.feedback_count} recommendations as well.")
+    if rules:
+        out(f"It holds the library's {len(rules)} rules as well.")
     out(f"Import them, here or elsewhere, with: backdrop import {path} --library NAME")
     for background_id, message in sorted(failures.items()):
         stderr.print(f"[red]failed[/] {background_id}: ", end="")

@@ -15,7 +15,7 @@ from slugify import slugify
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from backdrop.gateway.v1 import gateway_pb2_grpc
 from chassis.errors import reason_of
-from gateway.cli import giving_feedback
+from gateway.cli import giving_feedback, keeping_rules
 from gateway.cli.archive import open_archive
 from gateway.cli.client import UnreadableImage, read_image
 from gateway.cli.console import fail, out, stderr
@@ -57,6 +57,8 @@ def import_file(
         if not sources:
             fail(f"{path} holds no backgrounds.")
         feedback = archive.feedback(f"libraries/{library}")
+        # First, so that nobody is recommended what they forbid while the import runs, or when it breaks off.
+        keeping_rules.bring(stub, library, archive.rules())
         complete = _send(stub, Upload(library, sources, force=force), mend_with="--recaption --force")
         giving_feedback.record_all(stub, feedback)
     if not complete:

@@ -17,6 +17,7 @@ from gateway.cli.console import fail
 
 EXAMPLES = {
     "file": '{"file": "a.jpg", "title": "...", "keywords": ["..."]}',
+    "key": '{"key": "surface", "anyOf": ["wood"], "exclude": true}',
     "recommendation_id": '{"recommendation_id": "...", "chosen": ["oak-table"], "rejected": []}',
 }
 COLUMNS = ("file", "title", "keywords", "expire_time")

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
+from gateway.cli.client import filter_text
 from gateway.cli.console import stdout
 
 
@@ -16,6 +17,8 @@ def print_recommendation(photo: str, response: pb.RecommendResponse) -> None:
     stdout.print(_features(response.features))
     stdout.print(_candidates(response.candidates))
     stdout.print(_recommendations(response.recommendations))
+    if response.empty_reason:
+        stdout.print(Text(response.empty_reason, style="yellow"))
     for each in response.degraded:
         stdout.print(Text.assemble(("degraded ", "yellow"), f"{each.stage}: {each.message} ({each.reason})"))
     timings = ", ".join(f"{each.stage} {each.duration.ToMilliseconds()} ms" for each in response.stages)
@@ -45,6 +48,18 @@ def print_feedback(feedback: Iterable[pb.Feedback], *, json: bool) -> None:
     for each in feedback:
         table.add_row(each.update_time.ToJsonString(), *map(_ids, (each.chosen, each.rejected, each.shown)))
     stdout.print(table)
+
+
+def print_rules(rules: Iterable[pb.Filter], *, json: bool) -> None:
+    """A row for each rule with its number, or a line of JSON."""
+    if json:
+        for each in rules:
+            print(json_format.MessageToJson(each, indent=None))
+        return
+    table = Table("", "rule", box=None, pad_edge=False)
+    for number, each in enumerate(rules, start=1):
+        table.add_row(str(number), Text(filter_text(each)))
+    stdout.print(table if table.rows else Text("There are no rules."))
 
 
 def print_background(background: pb.Background) -> None:

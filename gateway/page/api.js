@@ -66,6 +66,16 @@ export async function recordFeedback(recommendationId, chosen, rejected) {
   await request(`${library()}/feedback`, { method: "POST", body, headers: { "Content-Type": "application/json" } });
 }
 
+export async function listRules() {
+  return (await (await request(library())).json()).rules;
+}
+
+// Gives the rules as they are now, and the keys that no background has.
+export async function setRules(rules) {
+  const body = JSON.stringify({ rules });
+  return (await request(library(), { method: "PATCH", body, headers: { "Content-Type": "application/json" } })).json();
+}
+
 export async function listBackgrounds(pageToken, pageSize) {
   const query = new URLSearchParams({ pageSize, ...(pageToken ? { pageToken } : {}) });
   return (await request(`${library()}/backgrounds?${query}`)).json();

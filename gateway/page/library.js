@@ -2,6 +2,7 @@
 
 import { deleteBackground, importBackground, listBackgrounds } from "./api.js";
 import { acceptFiles, byId, element, id, pictureOf, showError, title } from "./dom.js";
+import * as rules from "./rules.js";
 
 const PAGE = 200;
 const AT_ONCE = 3;
@@ -10,15 +11,20 @@ let nextPage = "";
 export function start() {
   byId("search").addEventListener("input", search);
   byId("more").addEventListener("click", () => load(nextPage));
+  rules.start();
   acceptFiles(byId("import-drop"), byId("pictures"), importAll);
 }
 
 export async function load(pageToken = "") {
-  if (!pageToken) byId("list").replaceChildren();
+  if (!pageToken) {
+    byId("list").replaceChildren();
+    rules.forget();
+  }
   try {
     const page = await listBackgrounds(pageToken, PAGE);
     byId("list").append(...page.backgrounds.map(card));
     nextPage = page.nextPageToken;
+    rules.offer(page.backgrounds);
     showError(null);
   } catch (error) {
     nextPage = "";
@@ -27,6 +33,7 @@ export async function load(pageToken = "") {
   }
   byId("more").hidden = !nextPage;
   search();
+  if (!pageToken) await rules.load();
 }
 
 function card(background) {

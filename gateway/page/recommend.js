@@ -93,12 +93,12 @@ function showCaptions(candidates) {
   byId("captions").hidden = false;
 }
 
-function showRecommendations({ recommendations, recommendationId }) {
+function showRecommendations({ recommendations, recommendationId, emptyReason }) {
   const opinions = new Map();
   const cards = recommendations.map((each) => card(each, recommendationId, opinions));
   byId("recommendations").querySelector("ol").replaceChildren(...cards);
   byId("recommendations").hidden = false;
-  if (!cards.length) showError(new Error("Nothing in this library passes; import backgrounds first."));
+  if (!cards.length) showError(new Error(emptyReason));
 }
 
 function card({ background, reason, signals }, recommendationId, opinions) {

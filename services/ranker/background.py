@@ -112,6 +112,9 @@ class Filter:
     any_of: tuple[str, ...]
     exclude: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.key}{'!=' if self.exclude else '='}{','.join(self.any_of)}"
+
 
 @dataclass(frozen=True, slots=True)
 class RangeFilter:
@@ -121,6 +124,11 @@ class RangeFilter:
     minimum: float | None = None
     maximum: float | None = None
     exclude: bool = False
+
+    def __str__(self) -> str:
+        limits = [f"{self.key}>={self.minimum:g}"] if self.minimum is not None else []
+        limits += [f"{self.key}<={self.maximum:g}"] if self.maximum is not None else []
+        return f"{'not ' if self.exclude else ''}{' and '.join(limits)}"
 
 
 Condition = Filter | RangeFilter

@@ -18,14 +18,15 @@ from services.ranker.background import (
     BackgroundName,
     BackgroundNotFound,
     Condition,
-    Filter,
     ImageTextEmbedding,
     LibraryNotFound,
 )
 from services.ranker.feedback import MOST, Feedback, FeedbackPage, Lesson, learn
+from services.ranker.filtering import read_rules, require_known_keys, unknown_keys, why_empty
 from services.ranker.index import Index, Version
 from services.ranker.ranking import Hit, Product, Query, UnusedSignal, WeightedText, explain, plan
 from services.ranker.recommendation_id import Shown
+from services.ranker.rules import IndexedRules, RulesName
 from services.ranker.signals import Signal, Vectors, background_parts, unit
 from services.ranker.vector_store import (
     Found,
@@ -73,12 +74,29 @@ class Slate:
         unused: signals that took no part in them.
         model: the sentence-embedding model that compared.
         recommendation_id: by which feedback is given; empty where none can be.
+        rules: of the library, which all hits fulfil.
+        empty_reason: why there are no hits, in whole sentences.
     """
 
     hits: list[Hit]
     unused: tuple[UnusedSignal, ...]
     model: str
     recommendation_id: str = ""
+    rules: Sequence[Condition] = ()
+    empty_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """What is known of a library as a whole.
+
+    Attributes:
+        etag: another one after everything that may change how a request is answered; empty when that cannot be told.
+        rules: what every hit fulfils.
+    """
+
+    etag: str
+    rules: Sequence[Condition]
 
 
 class Catalog:
@@ -138,16 +156,29 @@ class Catalog:
         new = {name for name, is_new in zip(last, created, strict=True) if is_new}
         return [_take(new, each.name) for each in backgrounds]
 
-    async def etag(self, library: str) -> str:
-        """Another one after everything that may change how a request is answered; empty when that cannot be told.
+    async def library(self, library: str) -> Library:
+        """The library as a whole.
 
         Raises:
-            LibraryNotFound: the library holds nothing.
+            LibraryNotFound: the library holds nothing, and has no rules.
         """
         etag = self._index.etag(library) if self._alone else ""
         async with self._index.reading() as version:
-            await _require(version.store, library)
-        return etag
+            rules, count = await asyncio.gather(read_rules(version.store, library), version.store.count(library))
+        if not rules and not count:
+            raise LibraryNotFound(library)
+        return Library(etag, rules)
+
+    async def set_rules(self, library: str, rules: Sequence[Condition]) -> list[str]:
+        """Replaces the rules of a library; returns those of their keys that no background of it has."""
+        name = RulesName(library)
+        async with self._index.writing([name]) as version:
+            if rules:
+                vector = version.space.layout.vector({})
+                await version.store.upsert([IndexedRules(library, tuple(rules), datetime.now(UTC), vector)])
+            else:
+                await version.store.delete([name])
+            return await unknown_keys(version.store, library, rules)
 
     async def get(self, name: BackgroundName) -> Background:
         """Reads a background.
@@ -206,7 +237,7 @@ class Catalog:
                 return
 
     async def rank(self, request: Request) -> Slate:
-        """The backgrounds that suit best, the best first, those that look the same once.
+        """The backgrounds that suit best among those that rules and filters leave, those that look the same once.
 
         Raises:
             LibraryNotFound: the library holds nothing.
@@ -214,18 +245,26 @@ class Catalog:
         """
         async with self._index.reading() as version:
             weights = {**self._weights, **request.weights}
-            vectors, lesson = await asyncio.gather(
+            vectors, lesson, rules = await asyncio.gather(
                 version.embedder.embed([each.text for each in request.texts]),
                 _lesson(version, request, weights),
+                read_rules(version.store, request.library),
             )
             query = plan(request.texts, vectors, request.product, weights, version.space.image_model, lesson)
             if not query.weights:
                 raise InvalidArgument.of("weights", "no signal is left to rank by; give one of them a weight above 0")
-            hits = await _slate(version, request, query)
+            hits = await _slate(version, _with_rules(request, rules), query)
             if not hits or any(each.exclude for each in request.conditions):
                 await _require(version.store, request.library)
-                await _require_keys(version.store, request)
-            return Slate(hits, query.unused, version.space.model, _recommendation_id(version, request, hits))
+                await require_known_keys(version.store, request.library, request.conditions)
+            return Slate(
+                hits,
+                query.unused,
+                version.space.model,
+                _recommendation_id(version, request, hits),
+                rules,
+                "" if hits else await _why_empty(version, request, query, rules),
+            )
 
     async def record_feedback(self, feedback: Feedback) -> None:
         """Takes down what was said of a recommendation, instead of what was said before; or takes that back.
@@ -332,6 +371,17 @@ async def _search(version: Version[Any], request: Request, query: Query, limit: 
     return found if request.diversity else sorted(found, key=lambda each: (-each.score, str(each.background.name)))
 
 
+def _with_rules(request: Request, rules: Sequence[Condition]) -> Request:
+    return replace(request, conditions=(*rules, *request.conditions))
+
+
+async def _why_empty(version: Version[Any], request: Request, query: Query, rules: Sequence[Condition]) -> str:
+    async def leave_something(conditions: Sequence[Condition]) -> bool:
+        return bool(await _search(version, replace(request, conditions=conditions), query, 1))
+
+    return await why_empty(request.library, rules, leave_something)
+
+
 async def _lesson(version: Version[Any], request: Request, weights: Mapping[Signal, float]) -> Lesson | None:
     """What feedback on similar products of the library teaches; None where it does not count."""
     product = _product(version, request)
@@ -360,19 +410,6 @@ def _recommendation_id(version: Version[Any], request: Request, hits: Sequence[H
 async def _require(store: VectorStore, library: str) -> None:
     if not await store.count(library):
         raise LibraryNotFound(library)
-
-
-async def _require_keys(store: VectorStore, request: Request) -> None:
-    """A misspelt key would silently find nothing, or exclude nothing."""
-    filters = [(number, each) for number, each in enumerate(request.conditions) if isinstance(each, Filter)]
-    known = await store.attribute_keys(request.library) if filters else frozenset()
-    for number, each in filters:
-        if each.key not in known:
-            keys = ", ".join(sorted(known)) or "none"
-            raise InvalidArgument.of(
-                f"filters[{number}].key",
-                f"no background of this library has an attribute {each.key!r}; it has {keys}",
-            )
 
 
 def _stacked(found: Sequence[Found]) -> Vectors:

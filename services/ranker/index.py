@@ -196,8 +196,8 @@ class Index(Generic[Store]):
         names, self._written = list(self._written or ()), set()
         found = await self._version.store.read(names)
         backgrounds = [each for each in found if isinstance(each, IndexedBackground)]
-        feedback = [each for each in found if not isinstance(each, IndexedBackground)]
-        for items in (backgrounds, feedback):
+        others = [each for each in found if not isinstance(each, IndexedBackground)]
+        for items in (backgrounds, others):
             if items:
                 await new.store.upsert(await convert(items))
         if gone := set(names) - {each.name for each in found}:

@@ -5,6 +5,7 @@ attribute is also kept as a tag `key=value` in one indexed field, and a filter o
 no `=`, so a tag has one reading.
 
 Feedback on a library is of a tenant of its own, whose name no library can have, so no search for backgrounds meets it.
+So are its rules.
 """
 
 import base64
@@ -18,8 +19,17 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import numpy as np
 
-from services.ranker.background import Background, BackgroundName, Filter, FreeSpace, PaletteColor
+from services.ranker.background import (
+    Background,
+    BackgroundName,
+    Condition,
+    Filter,
+    FreeSpace,
+    PaletteColor,
+    RangeFilter,
+)
 from services.ranker.feedback import Feedback, IndexedFeedback, SimilarFeedback
+from services.ranker.rules import IndexedRules
 from services.ranker.signals import Vectors
 from services.ranker.vector_store import Indexed, IndexedBackground, Name, Search
 
@@ -32,8 +42,8 @@ NUMBER_FIELDS = ("width", "height", "aspect_ratio")
 DENSE_NAME = "signals"
 SPARSE_NAME = "keywords"
 
-
 _FEEDBACK_TENANT = "feedback/"
+_RULES_TENANT = "rules/"
 
 
 def point_id(name: Name) -> UUID:
@@ -53,6 +63,8 @@ def words_of(item: Indexed) -> str:
 
 def to_payload(item: Indexed) -> dict[str, Any]:
     """What is kept of an item beside its vectors."""
+    if isinstance(item, IndexedRules):
+        return _of_rules(item)
     return _of_background(item.background) if isinstance(item, IndexedBackground) else _of_feedback(item)
 
 
@@ -60,6 +72,8 @@ def to_indexed(payload: Mapping[str, Any], vector: Vectors) -> Indexed:
     """The item that `to_payload` and its vector, (dimension,), were of."""
     if payload[LIBRARY_FIELD].startswith(_FEEDBACK_TENANT):
         return IndexedFeedback(to_feedback(payload), vector, _to_direction(payload))
+    if payload[LIBRARY_FIELD].startswith(_RULES_TENANT):
+        return _to_rules(payload, vector)
     return IndexedBackground(from_payload(payload), vector)
 
 
@@ -98,6 +112,30 @@ def _of_feedback(item: IndexedFeedback) -> dict[str, Any]:
 
 def _to_direction(payload: Mapping[str, Any]) -> Vectors:
     return np.frombuffer(base64.b64decode(payload["direction"]), dtype="<f2").astype(np.float32)
+
+
+def _of_rules(item: IndexedRules) -> dict[str, Any]:
+    record = {
+        "conditions": [asdict(each) for each in item.conditions],
+        "update_time": item.update_time.isoformat(),
+    }
+    return {LIBRARY_FIELD: _RULES_TENANT + item.library, "record": json.dumps(record)}
+
+
+def _to_rules(payload: Mapping[str, Any], vector: Vectors) -> IndexedRules:
+    record = json.loads(payload["record"])
+    return IndexedRules(
+        library=payload[LIBRARY_FIELD].removeprefix(_RULES_TENANT),
+        conditions=tuple(_to_condition(each) for each in record["conditions"]),
+        update_time=datetime.fromisoformat(record["update_time"]),
+        vector=vector,
+    )
+
+
+def _to_condition(record: Mapping[str, Any]) -> Condition:
+    if "any_of" in record:
+        return Filter(record["key"], tuple(record["any_of"]), record["exclude"])
+    return RangeFilter(**record)
 
 
 def _of_background(background: Background) -> dict[str, Any]:

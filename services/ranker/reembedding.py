@@ -3,12 +3,13 @@
 Captions are kept beside the vectors, so the new model reads them again, into a version of its own. Requests are
 answered by the old model and its version until the new one holds everything. The old version is left as it is then:
 whoever sets the old model again gets it back, and only what was written since is read again. What feedback teaches is
-worked out anew from the new vectors.
+worked out anew from the new vectors. Rules know nothing of models.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ import structlog
 from services.ranker.background import LibraryNotFound
 from services.ranker.feedback import IndexedFeedback
 from services.ranker.index import Home, Index, Version
+from services.ranker.rules import IndexedRules
 from services.ranker.text_embedding import TextEmbedder
 from services.ranker.vector_store import Indexed, IndexedBackground, IndexedPage, Name, VectorSpace
 
@@ -68,7 +70,7 @@ async def _catch_up(old: Version[Any], new: Version[Any]) -> None:
     feedback: list[Name] = []
     async for page in _pages(old):
         feedback += [each.name for each in page if isinstance(each, IndexedFeedback)]
-        await _write_changed([each for each in page if isinstance(each, IndexedBackground)], new)
+        await _write_changed([each for each in page if not isinstance(each, IndexedFeedback)], new)
         done += len(page)
         if (now := asyncio.get_running_loop().time()) > started + PROGRESS_EVERY_S:
             log.info("reembedding_progress", backgrounds=done)
@@ -110,6 +112,8 @@ async def _reembedded(indexed: Sequence[Indexed], new: Version[Any]) -> list[Ind
     backgrounds = [each for each in indexed if isinstance(each, IndexedBackground)]
     done: list[Indexed] = list(await _read_again(backgrounds, new))
     for each in indexed:
+        if isinstance(each, IndexedRules):
+            done.append(replace(each, vector=new.space.layout.vector({})))
         if isinstance(each, IndexedFeedback):
             # Where none of its backgrounds is left, it teaches nothing.
             with suppress(LibraryNotFound):

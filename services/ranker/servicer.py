@@ -18,16 +18,13 @@ from chassis.errors import BackdropError, InvalidArgument, ResourceExhausted
 from services.ranker.background import (
     Background,
     BackgroundName,
-    Condition,
-    Filter,
     FreeSpace,
     ImageTextEmbedding,
     PaletteColor,
-    RangeFilter,
 )
 from services.ranker.catalog import Catalog, Request
+from services.ranker.condition_messages import from_conditions, to_conditions
 from services.ranker.feedback import Feedback
-from services.ranker.payload import NUMBER_FIELDS
 from services.ranker.ranking import Hit, Product, WeightedText
 from services.ranker.signals import Signal
 from services.ranker.stream_groups import group_arrived
@@ -57,8 +54,17 @@ class RankerServicer(ranker_pb2_grpc.RankerServiceServicer):
     async def GetLibrary(
         self, request: ranker_pb2.GetLibraryRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> ranker_pb2.GetLibraryResponse:
-        """Tells which state a library is in."""
-        return ranker_pb2.GetLibraryResponse(etag=await self._catalog.etag(_library(request.name)))
+        """Tells which state a library is in, and its rules."""
+        library = await self._catalog.library(_library(request.name))
+        return ranker_pb2.GetLibraryResponse(etag=library.etag, rules=from_conditions(library.rules))
+
+    async def UpdateLibrary(
+        self, request: ranker_pb2.UpdateLibraryRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ranker_pb2.UpdateLibraryResponse:
+        """Sets the rules of a library."""
+        rules = to_conditions("rules", request.rules)
+        unknown_keys = await self._catalog.set_rules(_library(request.name), rules)
+        return ranker_pb2.UpdateLibraryResponse(rules=from_conditions(rules), unknown_keys=unknown_keys)
 
     async def GetBackground(
         self, request: ranker_pb2.GetBackgroundRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -104,6 +110,8 @@ class RankerServicer(ranker_pb2_grpc.RankerServiceServicer):
             model=slate.model,
             unused=[ranker_pb2.UnusedSignal(signal=_SIGNALS[each.signal], reason=each.reason) for each in slate.unused],
             recommendation_id=slate.recommendation_id,
+            applied_rules=from_conditions(slate.rules),
+            empty_reason=slate.empty_reason,
         )
 
     async def RecordFeedback(
@@ -228,7 +236,7 @@ def _to_request(request: ranker_pb2.RankBackgroundsRequest) -> Request:
             WeightedText(each.text, each.weight, _to_embedding(each.embedding) if each.HasField("embedding") else None)
             for each in request.texts
         ],
-        conditions=[_to_condition(number, each) for number, each in enumerate(request.filters)],
+        conditions=to_conditions("filters", request.filters),
         limit=request.limit,
         product=_to_product(request.product),
         diversity=request.diversity,
@@ -239,20 +247,6 @@ def _to_request(request: ranker_pb2.RankBackgroundsRequest) -> Request:
 def _to_product(message: ranker_pb2.Product) -> Product:
     photo = _to_embedding(message.embedding) if message.HasField("embedding") else None
     return Product(_to_palette(message.palette), message.aspect_ratio, photo)
-
-
-def _to_condition(number: int, message: ranker_pb2.Filter) -> Condition:
-    if not message.HasField("range"):
-        return Filter(message.key, tuple(message.any_of), message.exclude)
-    if message.key not in NUMBER_FIELDS:
-        raise InvalidArgument.of(f"filters[{number}].key", f"a range needs one of {', '.join(NUMBER_FIELDS)}")
-    limits = message.range
-    return RangeFilter(
-        message.key,
-        limits.min if limits.HasField("min") else None,
-        limits.max if limits.HasField("max") else None,
-        message.exclude,
-    )
 
 
 def _to_embedding(message: ranker_pb2.ImageTextEmbedding) -> ImageTextEmbedding:

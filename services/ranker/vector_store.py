@@ -3,7 +3,7 @@
 One background is one point: a dense vector that holds all signals (`signals`), a sparse one with the words of its
 captions (`keywords`), and a payload to filter by (`payload`). The engine orders by the dense vector; where keywords or
 nudges count, it adds them in the same query, over the best of all. Feedback lies beside them, in points of tenants of
-its own.
+its own, and so do the rules of libraries.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ import numpy as np
 from chassis.errors import BackdropError, FailedPrecondition, ResourceExhausted, Unavailable
 from services.ranker.background import Background, BackgroundName, Condition
 from services.ranker.feedback import FeedbackName, FeedbackPage, IndexedFeedback, SimilarFeedback
+from services.ranker.rules import IndexedRules, RulesName
 from services.ranker.signals import Layout, Vectors
 
 POOL_SIZE = 200
@@ -41,8 +42,8 @@ class IndexedBackground:
         return self.background.update_time
 
 
-Name = BackgroundName | FeedbackName
-Indexed = IndexedBackground | IndexedFeedback
+Name = BackgroundName | FeedbackName | RulesName
+Indexed = IndexedBackground | IndexedFeedback | IndexedRules
 """What a point is of."""
 
 
@@ -99,7 +100,7 @@ class Page:
 
 
 class VectorStore(Protocol):
-    """Backgrounds and feedback on them, by library. Every method may raise the errors of this module."""
+    """Backgrounds, with feedback and rules, by library. Every method may raise the errors of this module."""
 
     async def upsert(self, items: Sequence[Indexed]) -> list[bool]:
         """Stores items of different names, each replacing the one of its name.
@@ -128,7 +129,7 @@ class VectorStore(Protocol):
         ...
 
     async def export_page(self, library: str | None, limit: int, first_point: UUID | None = None) -> IndexedPage:
-        """As `page`, with vectors; where no library is named, of all, with the feedback that they have."""
+        """As `page`, with vectors; where no library is named, of all, with their feedback and their rules."""
         ...
 
     async def similar_feedback(self, library: str, product: Vectors, limit: int) -> list[SimilarFeedback]:

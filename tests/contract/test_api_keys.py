@@ -64,7 +64,10 @@ class Guarded:
         body = {"recommendationId": "r"} if path.endswith("feedback") else {"image": PICTURE}
         if path.endswith(":preview"):
             body["background"] = "oak"
-        return await self.http.request(verb, url, headers=headers, json=body if verb in ("post", "put") else None)
+        if verb == "patch":
+            body = {"rules": []}
+        has_body = verb in ("post", "put", "patch")
+        return await self.http.request(verb, url, headers=headers, json=body if has_body else None)
 
 
 def a_request(method: Any) -> Any:
@@ -73,7 +76,7 @@ def a_request(method: Any) -> Any:
     fields = {each.name for each in filled.DESCRIPTOR.fields}
     for name, value in {
         "parent": "libraries/shop",
-        "name": OAK,
+        "name": "libraries/shop" if method.name.endswith("Library") else OAK,
         "image": b"p",
         "recommendation_id": "r",
         "background": "oak",
@@ -122,6 +125,18 @@ async def test_no_route_tells_anything_without_a_key_for_the_library(guarded: Gu
         assert SECRET not in response.text
     found = await guarded.request("get", "/v1/libraries/{library}/backgrounds/{background}", guarded.keys["shop"])
     assert found.json()["background"]["title"] == SECRET
+
+
+async def test_rules_are_set_and_told_with_a_key_for_the_library_alone(guarded: Guarded) -> None:
+    rule = {"key": "surface", "anyOf": [SECRET], "exclude": True}
+    own = {"x-api-key": guarded.keys["shop"]}
+    assert (await guarded.http.patch("/v1/libraries/shop", json={"rules": [rule]}, headers=own)).status_code == 200
+
+    for verb in ("get", "patch"):
+        refused = await guarded.request(verb, "/v1/libraries/{library}", guarded.keys["other"])
+        assert (refused.status_code, SECRET in refused.text) == (403, False)
+
+    assert (await guarded.http.get("/v1/libraries/shop", headers=own)).json() == {"rules": [rule]}
 
 
 async def test_a_library_that_is_not_there_is_as_forbidden_as_one_that_is(guarded: Guarded) -> None:

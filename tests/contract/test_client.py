@@ -8,12 +8,14 @@ import grpc
 import pytest
 
 from backdrop.client import AsyncClient, BackdropError, Client, background
+from backdrop.gateway.v1 import gateway_pb2 as pb
 from chassis.errors import ResourceExhausted
 from gateway.api_keys import new_key, write_keys
 from tests.servers.gateway import RunningGateway, running_gateway
 from tests.servers.peers import Peers
 
 OAK = "libraries/shop/backgrounds/oak"
+NEVER_WOOD = pb.Filter(key="surface", any_of=["wood"], exclude=True)
 
 
 @pytest.fixture
@@ -41,6 +43,8 @@ async def test_every_call_of_the_asynchronous_client(gateway: RunningGateway) ->
         assert sorted(outcomes) == [OAK, "libraries/shop/backgrounds/sand"]
         assert [each.title async for each in client.list_backgrounds("shop")] == ["oak", "sand"]
         assert (await client.get_background(OAK)).title == "oak"
+        assert list((await client.update_library("shop", rules=[NEVER_WOOD])).rules) == [NEVER_WOOD]
+        assert list((await client.get_library("shop")).rules) == [NEVER_WOOD]
         assert await client.get_background_image(OAK) == b"picture"
 
         answer = await client.recommend("shop", b"photo", filters={"surface": ["oak table"]}, limit=1)
@@ -61,7 +65,11 @@ async def test_every_call_of_the_plain_client(gateway: RunningGateway) -> None:
             assert [each.name for each in client.list_backgrounds("shop")] == [OAK]
             assert client.get_background(OAK).content_type == "image/jpeg"
             assert client.get_background_image(OAK) == b"picture"
+            assert list(client.update_library("shop", rules=[NEVER_WOOD]).rules) == [NEVER_WOOD]
+            assert list(client.get_library("shop").rules) == [NEVER_WOOD]
             answer = client.recommend("shop", b"photo")
+            assert list(answer.applied_rules) == [NEVER_WOOD]
+            client.update_library("shop", rules=[])
             assert len(answer.recommendations) == 1
             assert len(list(client.recommend_stream("shop", b"photo"))) == 3
             client.record_feedback("shop", answer.recommendation_id, rejected=[OAK])

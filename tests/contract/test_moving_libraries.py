@@ -181,6 +181,51 @@ async def test_feedback_goes_along_with_a_library(here: Installation, tmp_path: 
         assert "another-eye" in refused.output
 
 
+async def _rules(there: Installation, *arguments: str, library: str = "shop") -> str:
+    done = await there.cli("rules", *arguments, "--library", library)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+async def test_rules_are_kept_by_the_command_line_and_every_recommendation_obeys(here: Installation) -> None:
+    assert "There are no rules." in await _rules(here, "list")
+
+    added = await _rules(here, "add", "season!=winter", "width>=100", "surfce!=wood")
+
+    assert "1 season!=winter" in added
+    assert "Note: No background of shop has 'surfce': look whether it is misspelt." in added
+    assert {each.background.name for each in await here.search("shop")} == {"sand", "moss", "slate"}
+    assert '"key": "season"' in await _rules(here, "list", "--json")
+    left = await _rules(here, "remove", "3", "2")
+    assert ("season!=winter" in left, "width" in left) == (True, False)
+    await _rules(here, "add", "season!=summer")
+    empty = await here.cli("recommend", here.folder / "store", "--library", "shop")
+    assert empty.exit_code == 2
+    photo = here.folder / "photo.jpg"
+    photo.write_bytes(b"photo")
+    told = (await here.cli("recommend", photo, "--library", "shop")).output
+    assert "The rules of libraries/shop leave none of its backgrounds: season!=winter; season!=summer." in told
+    refused = await here.cli("rules", "remove", "3", "--library", "shop")
+    assert (refused.exit_code, "There is no rule 3." in refused.output) == (1, True)
+    await _rules(here, "clear")
+    assert len(await here.search("shop")) == 4
+    assert "holds no background yet" in await _rules(here, "add", "season!=winter", library="shpo")
+
+
+async def test_rules_go_along_with_a_library_and_lift_none_there(here: Installation, tmp_path: Path) -> None:
+    file = tmp_path / "shop.zip"
+    await _rules(here, "add", "season!=winter", "aspect_ratio=0.5..2")
+    assert "the library's 2 rules" in (await here.cli("export", file, "--library", "shop")).output
+
+    async with installation(tmp_path / "there") as there:
+        await _rules(there, "add", "keyword!=moss", "season!=winter", library="moved")
+        done = await there.cli("import", file, "--library", "moved")
+        assert "Added 1 rules: aspect_ratio=0.5..2." in done.output
+        assert {each.background.name for each in await there.search("moved")} == {"sand", "slate"}
+        again = await there.cli("import", file, "--library", "moved")
+        assert "Added" not in again.output
+
+
 async def test_another_image_text_model_is_told_and_recaption_mends_it(here: Installation, tmp_path: Path) -> None:
     file = tmp_path / "shop.zip"
     await here.cli("export", file, "--library", "shop")

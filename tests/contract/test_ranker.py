@@ -693,8 +693,130 @@ async def test_a_librarys_etag_changes_with_whatever_may_change_an_answer(ranker
     etags.append(await etag(ranker))
     await ranker.DeleteBackground(pb.DeleteBackgroundRequest(name=background_name("new")))
     etags.append(await etag(ranker))
+    await set_rules(ranker, NEVER_WOOD)
+    etags.append(await etag(ranker))
+    await set_rules(ranker, library="other")
+    assert await etag(ranker) == etags[-1]
+    await set_rules(ranker)
+    etags.append(await etag(ranker))
     assert len(set(etags)) == len(etags)
 
 
 async def test_a_library_that_is_not_there_has_no_etag(ranker: Ranker) -> None:
     assert (await failure(etag(ranker, "none")))[0] is grpc.StatusCode.NOT_FOUND
+
+
+NEVER_WOOD = pb.Filter(key="surface", any_of=["wood"], exclude=True)
+WIDE = pb.Filter(key="width", range=pb.Range(min=1000))
+
+
+async def set_rules(ranker: Ranker, *rules: pb.Filter, library: str = "shop") -> pb.UpdateLibraryResponse:
+    return await ranker.UpdateLibrary(pb.UpdateLibraryRequest(name=f"libraries/{library}", rules=rules))
+
+
+async def rules_of(ranker: Ranker, library: str = "shop") -> list[pb.Filter]:
+    return list((await ranker.GetLibrary(pb.GetLibraryRequest(name=f"libraries/{library}"))).rules)
+
+
+async def fill_surfaces(ranker: Ranker, library: str = "shop") -> None:
+    wide = a_background(f"{library}/wide-wood", "an oak table", surface="wood")
+    wide.width, wide.height = 2000, 1000
+    await upsert(
+        ranker,
+        wide,
+        a_background(f"{library}/wood", "an oak table", surface="wood marble"),
+        a_background(f"{library}/stone", "an oak table of stone", surface="stone"),
+        a_background(f"{library}/plain", "a plain wall", mood="calm"),
+    )
+
+
+async def test_rules_hold_for_every_request_beside_its_filters(ranker: Ranker) -> None:
+    await fill_surfaces(ranker)
+
+    assert list((await set_rules(ranker, NEVER_WOOD)).rules) == [NEVER_WOOD]
+    answer = await ranker.RankBackgrounds(rank_request("oak table"))
+    stone = [pb.Filter(key="surface", any_of=["stone", "wood"])]
+    filtered = await ranker.RankBackgrounds(rank_request("oak table", filters=stone))
+    diverse = rank_request("oak table")
+    diverse.diversity = 0.5
+
+    assert set(names(answer.hits)) == {"stone", "plain"}
+    assert list(answer.applied_rules) == [NEVER_WOOD]
+    assert names(filtered.hits) == ["stone"]
+    assert set(names((await ranker.RankBackgrounds(diverse)).hits)) == {"stone", "plain"}
+    assert await rules_of(ranker) == [NEVER_WOOD]
+
+    await set_rules(ranker, WIDE)
+    assert names((await ranker.RankBackgrounds(rank_request("oak table"))).hits) == ["wide-wood"]
+    await set_rules(ranker)
+    free = await ranker.RankBackgrounds(rank_request("oak table"))
+    assert (len(free.hits), list(free.applied_rules), free.empty_reason) == (4, [], "")
+    assert await rules_of(ranker) == []
+
+
+async def test_what_leaves_nothing_is_named(ranker: Ranker) -> None:
+    await fill_surfaces(ranker)
+    stone = pb.Filter(key="surface", any_of=["stone"])
+
+    await set_rules(ranker, NEVER_WOOD, pb.Filter(key="surface", any_of=["wood"]))
+    by_rules = await ranker.RankBackgrounds(rank_request("oak table", filters=[stone]))
+    await set_rules(ranker, NEVER_WOOD)
+    by_both = await ranker.RankBackgrounds(
+        rank_request("oak table", filters=[pb.Filter(key="surface", any_of=["marble"])])
+    )
+    await set_rules(ranker)
+    by_filters = await ranker.RankBackgrounds(
+        rank_request("oak table", filters=[stone, pb.Filter(key="mood", any_of=["calm"])])
+    )
+
+    assert [len(each.hits) for each in (by_rules, by_both, by_filters)] == [0, 0, 0]
+    assert "The rules of libraries/shop leave none of its backgrounds: surface!=wood; surface=wood." in (
+        by_rules.empty_reason
+    )
+    assert len(by_rules.applied_rules) == 2
+    assert "besides the library's rules: surface!=wood." in by_both.empty_reason
+    assert by_filters.empty_reason == "No background of libraries/shop passes the filters of the request."
+
+
+async def test_rules_of_one_library_change_nothing_in_another(ranker: Ranker) -> None:
+    await fill_surfaces(ranker)
+    await fill_surfaces(ranker, "hostile")
+    before = await ranker.RankBackgrounds(rank_request("oak table"))
+
+    await set_rules(ranker, pb.Filter(key="surface", any_of=["nothing"]), library="hostile")
+    await set_rules(ranker, pb.Filter(key="surface", any_of=["nothing"]), library="shop-2")
+
+    assert await ranker.RankBackgrounds(rank_request("oak table")) == before
+    assert await rules_of(ranker) == []
+    refused = pb.UpdateLibraryRequest(name="libraries/rules/shop", rules=[NEVER_WOOD])
+    assert (await failure(ranker.UpdateLibrary(refused)))[1] == "INVALID_ARGUMENT"
+
+
+async def test_rules_may_come_before_the_backgrounds_and_stay_after_them(ranker: Ranker) -> None:
+    response = await set_rules(ranker, NEVER_WOOD, pb.Filter(key="surfce", any_of=["oak"], exclude=True))
+    assert list(response.unknown_keys) == ["surface", "surfce"]
+    assert len(await rules_of(ranker)) == 2
+    assert (await failure(ranker.RankBackgrounds(rank_request("oak"))))[1] == "LIBRARY_NOT_FOUND"
+
+    await fill_surfaces(ranker)
+    assert set(names((await ranker.RankBackgrounds(rank_request("oak"))).hits)) == {"stone", "plain"}
+    assert list((await set_rules(ranker, NEVER_WOOD)).unknown_keys) == []
+    for each in ("wide-wood", "wood", "stone", "plain"):
+        await ranker.DeleteBackground(pb.DeleteBackgroundRequest(name=background_name(each)))
+    assert await rules_of(ranker) == [NEVER_WOOD]
+    await set_rules(ranker)
+    assert (await failure(rules_of(ranker)))[1] == "LIBRARY_NOT_FOUND"
+
+
+async def test_rules_that_mean_nothing_are_refused_and_leave_those_before(ranker: Ranker) -> None:
+    await set_rules(ranker, NEVER_WOOD)
+    wrong = {
+        "rules[1].key": [NEVER_WOOD, pb.Filter(key="surface", range=pb.Range(min=1))],
+        "rules[0]": [pb.Filter(key="surface")],
+        "rules": [NEVER_WOOD] * 17,
+    }
+    for field, rules in wrong.items():
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await set_rules(ranker, *rules)
+        assert [each.field for each in errors.violations_of(errors.status_of(caught.value))] == [field]
+    assert await rules_of(ranker) == [NEVER_WOOD]

@@ -21,6 +21,7 @@ from services.ranker.config import RankerConfig
 from services.ranker.edge_store import open_edge_store
 from services.ranker.feedback import Feedback, IndexedFeedback
 from services.ranker.recommendation_id import Shown
+from services.ranker.rules import IndexedRules, RulesName
 from services.ranker.server_store import connect_server_store
 from services.ranker.signals import Signal, Vectors, unit
 from services.ranker.vector_store import IndexedBackground, Search, VectorSpace, VectorStore
@@ -450,6 +451,40 @@ async def test_feedback_is_paged_and_forgotten(store: VectorStore) -> None:
     assert await store.delete([each.name for each in paged]) == [True] * 5
     assert (await store.feedback_page("shop", 3)).feedback == ()
     assert len((await store.feedback_page("other", 3)).feedback) == 1
+
+
+def rules_of(library: str, *conditions: Condition) -> IndexedRules:
+    return IndexedRules(library, conditions, NOW, np.zeros(DIMENSION, dtype=np.float32))
+
+
+async def test_rules_come_back_as_they_were_and_are_replaced_and_forgotten(store: VectorStore) -> None:
+    never_wood = Filter("surface", ("wood", "a=b"), exclude=True)
+    rules = rules_of(
+        "shop", never_wood, RangeFilter("width", minimum=1200.5), RangeFilter("height", 1, 2, exclude=True)
+    )
+
+    assert await store.upsert([rules, rules_of("other", never_wood)]) == [True, True]
+    [read] = await store.read([RulesName("shop"), RulesName("none")])
+    assert isinstance(read, IndexedRules)
+    assert (read.name, read.conditions, read.update_time) == (rules.name, rules.conditions, NOW)
+    assert not read.vector.any()
+    assert await store.upsert([rules_of("shop", never_wood)]) == [False]
+    assert [each.conditions for each in await store.read([rules.name])] == [(never_wood,)]  # type: ignore[union-attr]
+    assert await store.delete([rules.name]) == [True]
+    assert await store.read([rules.name]) == []
+    assert len(await store.read([RulesName("other")])) == 1
+
+
+async def test_rules_are_no_background_and_no_feedback_of_their_library(store: VectorStore) -> None:
+    await store.upsert([rules_of("shop", Filter("surface", ("wood",))), indexed(background("shop/a"))])
+
+    assert await found(store, "shop") == ["a"]
+    assert await store.count("shop") == 1
+    assert await store.attribute_keys("shop") == frozenset()
+    assert len((await store.export_page("shop", 10)).indexed) == 1
+    assert len((await store.export_page(None, 10)).indexed) == 2
+    assert (await store.feedback_page("shop", 3)).feedback == ()
+    assert await store.similar_feedback("shop", random_vector(np.random.default_rng(2)), 3) == []
 
 
 async def test_nudges_add_to_scores_and_reach_what_no_signal_nominates(store: VectorStore) -> None:

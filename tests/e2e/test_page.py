@@ -168,6 +168,36 @@ def test_the_library_is_searched_and_emptied(page: Page, shop: Shop) -> None:
     assert len(shop.peers.ranker.stored) == 2
 
 
+def test_rules_are_added_and_removed_with_the_keyboard(page: Page, shop: Shop) -> None:
+    import_pictures(page)
+    assert page.locator("#rule-keys option").evaluate_all("each => each.map(e => e.value)") == [
+        "color",
+        "mood",
+        "surface",
+    ]
+    page.locator("#rule-key").focus()
+    page.keyboard.type("surface")
+    assert page.locator("#rule-known option").evaluate_all("each => each.map(e => e.value)") == ["oak table"]
+    page.keyboard.press("Tab")
+    page.keyboard.type("oak table, marble")
+    shop.peers.ranker.unknown_keys = ["surface"]
+    page.keyboard.press("Enter")
+    expect(page.locator("#rule-list li span")).to_have_text(["Never surface: oak table or marble"])
+    expect(page.locator("#rule-note")).to_contain_text("No background has surface yet")
+    [rule] = shop.peers.ranker.rules["libraries/shop"]
+    assert (rule.key, list(rule.any_of), rule.exclude) == ("surface", ["oak table", "marble"], True)
+    shop.peers.ranker.empty_reason = "The rules of libraries/shop leave none of its backgrounds."
+    page.get_by_role("button", name="Recommend").click()
+    page.locator("#photo").set_input_files(MUG)
+    expect(page.get_by_role("alert")).to_have_text(shop.peers.ranker.empty_reason)
+    page.get_by_role("button", name="Library").click()
+    page.get_by_role("button", name="Remove the rule: Never surface").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#rule-list li")).to_have_count(0)
+    expect(page.locator("#rule-key")).to_be_focused()
+    assert shop.peers.ranker.rules["libraries/shop"] == []
+
+
 def test_a_file_that_cannot_be_imported_is_named_beside_the_others(page: Page, tmp_path: Path, shop: Shop) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"not a photo")

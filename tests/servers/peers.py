@@ -120,7 +120,7 @@ class TinyGenerator(generator_pb2_grpc.GeneratorServiceServicer):
 
 
 class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
-    """Keeps backgrounds in a dictionary; ranks them in the order of their names."""
+    """Keeps backgrounds in a dictionary; ranks them in the order of their names, none with an `empty_reason`."""
 
     def __init__(self) -> None:
         self.trouble = Trouble()
@@ -130,6 +130,9 @@ class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
         self.unused: list[ranker_pb2.UnusedSignal] = []
         self.image_model = MODEL
         self.etag = ""
+        self.rules: dict[str, list[ranker_pb2.Filter]] = {}
+        self.unknown_keys: list[str] = []
+        self.empty_reason = ""
         self.feedback: dict[tuple[str, str], ranker_pb2.Feedback] = {}
 
     async def UpsertBackgrounds(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:
@@ -146,8 +149,15 @@ class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
 
     async def GetLibrary(self, request: Any, context: Any) -> ranker_pb2.GetLibraryResponse:
         await self.trouble.happen()
-        self._library(request.name)
-        return ranker_pb2.GetLibraryResponse(etag=self.etag)
+        rules = self.rules.get(request.name, [])
+        if not rules:
+            self._library(request.name)
+        return ranker_pb2.GetLibraryResponse(etag=self.etag, rules=rules)
+
+    async def UpdateLibrary(self, request: Any, context: Any) -> ranker_pb2.UpdateLibraryResponse:
+        await self.trouble.happen()
+        self.rules[request.name] = list(request.rules)
+        return ranker_pb2.UpdateLibraryResponse(rules=request.rules, unknown_keys=self.unknown_keys)
 
     async def GetBackground(self, request: Any, context: Any) -> ranker_pb2.GetBackgroundResponse:
         await self.trouble.happen()
@@ -182,7 +192,12 @@ class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
             for each in self._library(request.parent)[: request.limit]
         ]
         return ranker_pb2.RankBackgroundsResponse(
-            hits=hits, model="tiny-minilm", unused=self.unused, recommendation_id="recommendation"
+            hits=[] if self.empty_reason else hits,
+            model="tiny-minilm",
+            unused=self.unused,
+            recommendation_id="recommendation",
+            applied_rules=self.rules.get(request.parent, []),
+            empty_reason=self.empty_reason,
         )
 
     async def RecordFeedback(self, request: Any, context: Any) -> ranker_pb2.RecordFeedbackResponse:

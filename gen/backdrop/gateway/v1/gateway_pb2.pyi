@@ -230,7 +230,7 @@ class RecommendRequest(_message.Message):
     """
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
-        """Which backgrounds to consider. All must hold. At most 32."""
+        """Which backgrounds to consider. All must hold, and so must the library's rules. At most 32."""
 
     @_builtins.property
     def weights(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalWeight]:
@@ -406,9 +406,15 @@ class RecommendResponse(_message.Message):
     FOREGROUND_FIELD_NUMBER: _builtins.int
     RECOMMENDATION_ID_FIELD_NUMBER: _builtins.int
     PREVIEWS_FIELD_NUMBER: _builtins.int
+    APPLIED_RULES_FIELD_NUMBER: _builtins.int
+    EMPTY_REASON_FIELD_NUMBER: _builtins.int
     recommendation_id: _builtins.str
     """What RecordFeedback takes to learn from this answer; about a kilobyte that says all about it, so it never expires.
     Empty when the photo could not be compared, which `degraded` says, and when nothing was found.
+    """
+    empty_reason: _builtins.str
+    """Why there are no recommendations, in whole sentences that name the rules where they are the cause. Empty where there
+    are some.
     """
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]:
@@ -444,6 +450,10 @@ class RecommendResponse(_message.Message):
         none were asked for.
         """
 
+    @_builtins.property
+    def applied_rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
+        """The library's rules that were applied beside the request's filters: see UpdateLibrary."""
+
     def __init__(
         self,
         *,
@@ -456,10 +466,12 @@ class RecommendResponse(_message.Message):
         foreground: Global___BoundingBox | None = ...,
         recommendation_id: _builtins.str = ...,
         previews: _abc.Iterable[Global___Preview] | None = ...,
+        applied_rules: _abc.Iterable[Global___Filter] | None = ...,
+        empty_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["foreground", b"foreground", "models", b"models"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "degraded", b"degraded", "features", b"features", "foreground", b"foreground", "models", b"models", "previews", b"previews", "recommendation_id", b"recommendation_id", "recommendations", b"recommendations", "stages", b"stages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_rules", b"applied_rules", "candidates", b"candidates", "degraded", b"degraded", "empty_reason", b"empty_reason", "features", b"features", "foreground", b"foreground", "models", b"models", "previews", b"previews", "recommendation_id", b"recommendation_id", "recommendations", b"recommendations", "stages", b"stages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1278,6 +1290,105 @@ class ImportBackgroundsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportBackgroundsResponse: _TypeAlias = ImportBackgroundsResponse  # noqa: Y015
+
+@_typing.final
+class GetLibraryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`libraries/{library}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLibraryRequest: _TypeAlias = GetLibraryRequest  # noqa: Y015
+
+@_typing.final
+class GetLibraryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
+        """What every recommendation fulfils, all of it: see UpdateLibrary."""
+
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[Global___Filter] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLibraryResponse: _TypeAlias = GetLibraryResponse  # noqa: Y015
+
+@_typing.final
+class UpdateLibraryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`libraries/{library}`."""
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
+        """All rules from now on: those before are replaced, and none lifts them. At most 16. Other than in a request's filters, a
+        key may be one that no background has yet: a rule that excludes it waits for the first, one that demands it leaves
+        nothing until then.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        rules: _abc.Iterable[Global___Filter] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateLibraryRequest: _TypeAlias = UpdateLibraryRequest  # noqa: Y015
+
+@_typing.final
+class UpdateLibraryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    UNKNOWN_KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
+        """The rules as they are now."""
+
+    @_builtins.property
+    def unknown_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of rules that no background of the library has: misspelt, unless such backgrounds are still to come."""
+
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[Global___Filter] | None = ...,
+        unknown_keys: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules", "unknown_keys", b"unknown_keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateLibraryResponse: _TypeAlias = UpdateLibraryResponse  # noqa: Y015
 
 @_typing.final
 class GetBackgroundRequest(_message.Message):

@@ -76,6 +76,16 @@ class GatewayServiceStub:
                 request_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ImportBackgroundsRequest.SerializeToString,
                 response_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ImportBackgroundsResponse.FromString,
                 _registered_method=True)
+        self.GetLibrary = channel.unary_unary(
+                '/backdrop.gateway.v1.GatewayService/GetLibrary',
+                request_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.GetLibraryRequest.SerializeToString,
+                response_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.GetLibraryResponse.FromString,
+                _registered_method=True)
+        self.UpdateLibrary = channel.unary_unary(
+                '/backdrop.gateway.v1.GatewayService/UpdateLibrary',
+                request_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.UpdateLibraryRequest.SerializeToString,
+                response_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.UpdateLibraryResponse.FromString,
+                _registered_method=True)
         self.GetBackground = channel.unary_unary(
                 '/backdrop.gateway.v1.GatewayService/GetBackground',
                 request_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.GetBackgroundRequest.SerializeToString,
@@ -193,6 +203,27 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLibrary(self, request, context):
+        """GetLibrary tells the rules of a library. Errors: NOT_FOUND (LIBRARY_NOT_FOUND) while the library holds no background and
+        has no rules.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateLibrary(self, request, context):
+        """UpdateLibrary sets the rules of a library, such as "never on wood": filters that every recommendation from it obeys,
+        whoever asks, beside the filters of the request. They can be set before the first background is imported, and stay when
+        the last one is deleted. Backgrounds that break them stay in the library, and RenderPreview still shows them. Durable
+        once answered; of two that are sent at once, one stays.
+
+        Errors: INVALID_ARGUMENT  there are more than 16 rules, or a range is of another key than `width`, `height` or
+        `aspect_ratio`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetBackground(self, request, context):
         """GetBackground reads one background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND).
         """
@@ -289,6 +320,16 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.ImportBackgrounds,
                     request_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ImportBackgroundsRequest.FromString,
                     response_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ImportBackgroundsResponse.SerializeToString,
+            ),
+            'GetLibrary': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLibrary,
+                    request_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.GetLibraryRequest.FromString,
+                    response_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.GetLibraryResponse.SerializeToString,
+            ),
+            'UpdateLibrary': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateLibrary,
+                    request_deserializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.UpdateLibraryRequest.FromString,
+                    response_serializer=backdrop_dot_gateway_dot_v1_dot_gateway__pb2.UpdateLibraryResponse.SerializeToString,
             ),
             'GetBackground': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBackground,
@@ -461,6 +502,60 @@ class GatewayService:
             '/backdrop.gateway.v1.GatewayService/ImportBackgrounds',
             backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ImportBackgroundsRequest.SerializeToString,
             backdrop_dot_gateway_dot_v1_dot_gateway__pb2.ImportBackgroundsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLibrary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backdrop.gateway.v1.GatewayService/GetLibrary',
+            backdrop_dot_gateway_dot_v1_dot_gateway__pb2.GetLibraryRequest.SerializeToString,
+            backdrop_dot_gateway_dot_v1_dot_gateway__pb2.GetLibraryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateLibrary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backdrop.gateway.v1.GatewayService/UpdateLibrary',
+            backdrop_dot_gateway_dot_v1_dot_gateway__pb2.UpdateLibraryRequest.SerializeToString,
+            backdrop_dot_gateway_dot_v1_dot_gateway__pb2.UpdateLibraryResponse.FromString,
             options,
             channel_credentials,
             insecure,

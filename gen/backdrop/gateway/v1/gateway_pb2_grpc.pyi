@@ -89,6 +89,19 @@ class GatewayServiceStub:
 
     Over HTTP, a request is one background, and a failed one is answered by its error.
     """
+    GetLibrary: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetLibraryRequest, _gateway_pb2.GetLibraryResponse]
+    """GetLibrary tells the rules of a library. Errors: NOT_FOUND (LIBRARY_NOT_FOUND) while the library holds no background and
+    has no rules.
+    """
+    UpdateLibrary: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.UpdateLibraryRequest, _gateway_pb2.UpdateLibraryResponse]
+    """UpdateLibrary sets the rules of a library, such as "never on wood": filters that every recommendation from it obeys,
+    whoever asks, beside the filters of the request. They can be set before the first background is imported, and stay when
+    the last one is deleted. Backgrounds that break them stay in the library, and RenderPreview still shows them. Durable
+    once answered; of two that are sent at once, one stays.
+
+    Errors: INVALID_ARGUMENT  there are more than 16 rules, or a range is of another key than `width`, `height` or
+    `aspect_ratio`.
+    """
     GetBackground: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetBackgroundRequest, _gateway_pb2.GetBackgroundResponse]
     """GetBackground reads one background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
     GetBackgroundImage: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetBackgroundImageRequest, _gateway_pb2.GetBackgroundImageResponse]
@@ -189,6 +202,19 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     off is simply run again.
 
     Over HTTP, a request is one background, and a failed one is answered by its error.
+    """
+    GetLibrary: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetLibraryRequest, _gateway_pb2.GetLibraryResponse]  # type: ignore[assignment]
+    """GetLibrary tells the rules of a library. Errors: NOT_FOUND (LIBRARY_NOT_FOUND) while the library holds no background and
+    has no rules.
+    """
+    UpdateLibrary: _aio.UnaryUnaryMultiCallable[_gateway_pb2.UpdateLibraryRequest, _gateway_pb2.UpdateLibraryResponse]  # type: ignore[assignment]
+    """UpdateLibrary sets the rules of a library, such as "never on wood": filters that every recommendation from it obeys,
+    whoever asks, beside the filters of the request. They can be set before the first background is imported, and stay when
+    the last one is deleted. Backgrounds that break them stay in the library, and RenderPreview still shows them. Durable
+    once answered; of two that are sent at once, one stays.
+
+    Errors: INVALID_ARGUMENT  there are more than 16 rules, or a range is of another key than `width`, `height` or
+    `aspect_ratio`.
     """
     GetBackground: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetBackgroundRequest, _gateway_pb2.GetBackgroundResponse]  # type: ignore[assignment]
     """GetBackground reads one background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
@@ -311,6 +337,31 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         off is simply run again.
 
         Over HTTP, a request is one background, and a failed one is answered by its error.
+        """
+
+    @_abc_1.abstractmethod
+    def GetLibrary(
+        self,
+        request: _gateway_pb2.GetLibraryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.GetLibraryResponse, _abc.Awaitable[_gateway_pb2.GetLibraryResponse]]:
+        """GetLibrary tells the rules of a library. Errors: NOT_FOUND (LIBRARY_NOT_FOUND) while the library holds no background and
+        has no rules.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateLibrary(
+        self,
+        request: _gateway_pb2.UpdateLibraryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.UpdateLibraryResponse, _abc.Awaitable[_gateway_pb2.UpdateLibraryResponse]]:
+        """UpdateLibrary sets the rules of a library, such as "never on wood": filters that every recommendation from it obeys,
+        whoever asks, beside the filters of the request. They can be set before the first background is imported, and stay when
+        the last one is deleted. Backgrounds that break them stay in the library, and RenderPreview still shows them. Durable
+        once answered; of two that are sent at once, one stays.
+
+        Errors: INVALID_ARGUMENT  there are more than 16 rules, or a range is of another key than `width`, `height` or
+        `aspect_ratio`.
         """
 
     @_abc_1.abstractmethod

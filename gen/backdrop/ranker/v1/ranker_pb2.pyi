@@ -600,23 +600,86 @@ class GetLibraryResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ETAG_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
     etag: _builtins.str
     """Another one after everything that may change what RankBackgrounds finds, but for the end of a background's licence:
     equal requests are answered alike while it is the same. Empty when that cannot be told, since other rankers
     write to the same store.
     """
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
+        """What every hit of RankBackgrounds fulfils, all of it: see UpdateLibrary."""
+
     def __init__(
         self,
         *,
         etag: _builtins.str = ...,
+        rules: _abc.Iterable[Global___Filter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "rules", b"rules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetLibraryResponse: _TypeAlias = GetLibraryResponse  # noqa: Y015
+
+@_typing.final
+class UpdateLibraryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`libraries/{library}`."""
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
+        """All rules from now on: those before are replaced, and none lifts them. At most 16. Other than in a request's filters, a
+        key may be one that no background has yet: a rule that excludes it waits for the first, one that demands it leaves
+        nothing until then.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        rules: _abc.Iterable[Global___Filter] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateLibraryRequest: _TypeAlias = UpdateLibraryRequest  # noqa: Y015
+
+@_typing.final
+class UpdateLibraryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    UNKNOWN_KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
+        """The rules as they are now."""
+
+    @_builtins.property
+    def unknown_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of rules that no background of the library has: misspelt, unless such backgrounds are still to come."""
+
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[Global___Filter] | None = ...,
+        unknown_keys: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules", "unknown_keys", b"unknown_keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateLibraryResponse: _TypeAlias = UpdateLibraryResponse  # noqa: Y015
 
 @_typing.final
 class RankBackgroundsRequest(_message.Message):
@@ -641,7 +704,7 @@ class RankBackgroundsRequest(_message.Message):
 
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
-        """Which backgrounds to consider. All must hold. At most 32."""
+        """Which backgrounds to consider. All must hold, and so must the library's rules. At most 32."""
 
     @_builtins.property
     def product(self) -> Global___Product:
@@ -767,12 +830,16 @@ class RankBackgroundsResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     UNUSED_FIELD_NUMBER: _builtins.int
     RECOMMENDATION_ID_FIELD_NUMBER: _builtins.int
+    APPLIED_RULES_FIELD_NUMBER: _builtins.int
+    EMPTY_REASON_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The sentence-embedding model that compared."""
     recommendation_id: _builtins.str
     """What RecordFeedback takes to learn from these hits. Empty when the product came without an embedding of the library's
     image-text model, since no product could be found similar, and when nothing was found.
     """
+    empty_reason: _builtins.str
+    """Why there are no hits, in whole sentences that name the rules where they are the cause. Empty where there are hits."""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
         """The best first; with `diversity`, in the order in which they were chosen."""
@@ -781,6 +848,10 @@ class RankBackgroundsResponse(_message.Message):
     def unused(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnusedSignal]:
         """Signals that have a weight but could not be used."""
 
+    @_builtins.property
+    def applied_rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
+        """The library's rules that were applied beside the request's filters."""
+
     def __init__(
         self,
         *,
@@ -788,10 +859,12 @@ class RankBackgroundsResponse(_message.Message):
         model: _builtins.str = ...,
         unused: _abc.Iterable[Global___UnusedSignal] | None = ...,
         recommendation_id: _builtins.str = ...,
+        applied_rules: _abc.Iterable[Global___Filter] | None = ...,
+        empty_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "model", b"model", "recommendation_id", b"recommendation_id", "unused", b"unused"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_rules", b"applied_rules", "empty_reason", b"empty_reason", "hits", b"hits", "model", b"model", "recommendation_id", b"recommendation_id", "unused", b"unused"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -32,7 +32,7 @@ class RankerServiceStub:
     the image-text model's space, how its colours go with the product's, how calm it is where the product will stand, and
     which words both share. The score is their weighted sum, and each hit tells its parts.
 
-    Libraries are tenants: no call reads two of them. A library exists while it holds a background.
+    Libraries are tenants: no call reads two of them. A library exists while it holds a background or has rules.
     """
 
     def __init__(self, channel):
@@ -50,6 +50,11 @@ class RankerServiceStub:
                 '/backdrop.ranker.v1.RankerService/GetLibrary',
                 request_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.GetLibraryRequest.SerializeToString,
                 response_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.GetLibraryResponse.FromString,
+                _registered_method=True)
+        self.UpdateLibrary = channel.unary_unary(
+                '/backdrop.ranker.v1.RankerService/UpdateLibrary',
+                request_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.UpdateLibraryRequest.SerializeToString,
+                response_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.UpdateLibraryResponse.FromString,
                 _registered_method=True)
         self.GetBackground = channel.unary_unary(
                 '/backdrop.ranker.v1.RankerService/GetBackground',
@@ -100,7 +105,7 @@ class RankerServiceServicer:
     the image-text model's space, how its colours go with the product's, how calm it is where the product will stand, and
     which words both share. The score is their weighted sum, and each hit tells its parts.
 
-    Libraries are tenants: no call reads two of them. A library exists while it holds a background.
+    Libraries are tenants: no call reads two of them. A library exists while it holds a background or has rules.
     """
 
     def UpsertBackgrounds(self, request_iterator, context):
@@ -114,7 +119,20 @@ class RankerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetLibrary(self, request, context):
-        """GetLibrary tells that a library is there, and which state it is in. Errors: NOT_FOUND (LIBRARY_NOT_FOUND).
+        """GetLibrary tells that a library is there, which state it is in, and its rules. Errors: NOT_FOUND (LIBRARY_NOT_FOUND)
+        while the library holds no background and has no rules.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateLibrary(self, request, context):
+        """UpdateLibrary sets the rules of a library: filters that RankBackgrounds applies to every request beside those of the
+        request itself. They can be set before the first background is stored, and stay when the last one is deleted. Durable
+        once answered; of two that are sent at once, one stays.
+
+        Errors: INVALID_ARGUMENT  there are more than 16 rules, or a range is of another key than `width`, `height` or
+        `aspect_ratio`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,7 +172,8 @@ class RankerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RankBackgrounds(self, request, context):
-        """RankBackgrounds finds the backgrounds of a library that suit the texts and the product best.
+        """RankBackgrounds finds the backgrounds of a library that suit the texts and the product best, among those that the
+        library's rules and the request's filters leave.
 
         Errors:
         NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds no background.
@@ -208,6 +227,11 @@ def add_RankerServiceServicer_to_server(servicer, server):
                     servicer.GetLibrary,
                     request_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.GetLibraryRequest.FromString,
                     response_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.GetLibraryResponse.SerializeToString,
+            ),
+            'UpdateLibrary': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateLibrary,
+                    request_deserializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.UpdateLibraryRequest.FromString,
+                    response_serializer=backdrop_dot_ranker_dot_v1_dot_ranker__pb2.UpdateLibraryResponse.SerializeToString,
             ),
             'GetBackground': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBackground,
@@ -264,7 +288,7 @@ class RankerService:
     the image-text model's space, how its colours go with the product's, how calm it is where the product will stand, and
     which words both share. The score is their weighted sum, and each hit tells its parts.
 
-    Libraries are tenants: no call reads two of them. A library exists while it holds a background.
+    Libraries are tenants: no call reads two of them. A library exists while it holds a background or has rules.
     """
 
     @staticmethod
@@ -311,6 +335,33 @@ class RankerService:
             '/backdrop.ranker.v1.RankerService/GetLibrary',
             backdrop_dot_ranker_dot_v1_dot_ranker__pb2.GetLibraryRequest.SerializeToString,
             backdrop_dot_ranker_dot_v1_dot_ranker__pb2.GetLibraryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateLibrary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backdrop.ranker.v1.RankerService/UpdateLibrary',
+            backdrop_dot_ranker_dot_v1_dot_ranker__pb2.UpdateLibraryRequest.SerializeToString,
+            backdrop_dot_ranker_dot_v1_dot_ranker__pb2.UpdateLibraryResponse.FromString,
             options,
             channel_credentials,
             insecure,

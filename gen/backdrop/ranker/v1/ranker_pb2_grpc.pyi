@@ -33,7 +33,7 @@ class RankerServiceStub:
     the image-text model's space, how its colours go with the product's, how calm it is where the product will stand, and
     which words both share. The score is their weighted sum, and each hit tells its parts.
 
-    Libraries are tenants: no call reads two of them. A library exists while it holds a background.
+    Libraries are tenants: no call reads two of them. A library exists while it holds a background or has rules.
     """
 
     @_typing.overload
@@ -47,7 +47,17 @@ class RankerServiceStub:
     the death of the server. A background that is refused does not end the stream.
     """
     GetLibrary: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.GetLibraryRequest, _ranker_pb2.GetLibraryResponse]
-    """GetLibrary tells that a library is there, and which state it is in. Errors: NOT_FOUND (LIBRARY_NOT_FOUND)."""
+    """GetLibrary tells that a library is there, which state it is in, and its rules. Errors: NOT_FOUND (LIBRARY_NOT_FOUND)
+    while the library holds no background and has no rules.
+    """
+    UpdateLibrary: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.UpdateLibraryRequest, _ranker_pb2.UpdateLibraryResponse]
+    """UpdateLibrary sets the rules of a library: filters that RankBackgrounds applies to every request beside those of the
+    request itself. They can be set before the first background is stored, and stay when the last one is deleted. Durable
+    once answered; of two that are sent at once, one stays.
+
+    Errors: INVALID_ARGUMENT  there are more than 16 rules, or a range is of another key than `width`, `height` or
+    `aspect_ratio`.
+    """
     GetBackground: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.GetBackgroundRequest, _ranker_pb2.GetBackgroundResponse]
     """GetBackground reads one background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
     ListBackgrounds: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.ListBackgroundsRequest, _ranker_pb2.ListBackgroundsResponse]
@@ -64,7 +74,8 @@ class RankerServiceStub:
     DeleteBackground: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.DeleteBackgroundRequest, _ranker_pb2.DeleteBackgroundResponse]
     """DeleteBackground forgets a background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
     RankBackgrounds: _grpc.UnaryUnaryMultiCallable[_ranker_pb2.RankBackgroundsRequest, _ranker_pb2.RankBackgroundsResponse]
-    """RankBackgrounds finds the backgrounds of a library that suit the texts and the product best.
+    """RankBackgrounds finds the backgrounds of a library that suit the texts and the product best, among those that the
+    library's rules and the request's filters leave.
 
     Errors:
       NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds no background.
@@ -98,7 +109,7 @@ class RankerServiceAsyncStub(RankerServiceStub):
     the image-text model's space, how its colours go with the product's, how calm it is where the product will stand, and
     which words both share. The score is their weighted sum, and each hit tells its parts.
 
-    Libraries are tenants: no call reads two of them. A library exists while it holds a background.
+    Libraries are tenants: no call reads two of them. A library exists while it holds a background or has rules.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -109,7 +120,17 @@ class RankerServiceAsyncStub(RankerServiceStub):
     the death of the server. A background that is refused does not end the stream.
     """
     GetLibrary: _aio.UnaryUnaryMultiCallable[_ranker_pb2.GetLibraryRequest, _ranker_pb2.GetLibraryResponse]  # type: ignore[assignment]
-    """GetLibrary tells that a library is there, and which state it is in. Errors: NOT_FOUND (LIBRARY_NOT_FOUND)."""
+    """GetLibrary tells that a library is there, which state it is in, and its rules. Errors: NOT_FOUND (LIBRARY_NOT_FOUND)
+    while the library holds no background and has no rules.
+    """
+    UpdateLibrary: _aio.UnaryUnaryMultiCallable[_ranker_pb2.UpdateLibraryRequest, _ranker_pb2.UpdateLibraryResponse]  # type: ignore[assignment]
+    """UpdateLibrary sets the rules of a library: filters that RankBackgrounds applies to every request beside those of the
+    request itself. They can be set before the first background is stored, and stay when the last one is deleted. Durable
+    once answered; of two that are sent at once, one stays.
+
+    Errors: INVALID_ARGUMENT  there are more than 16 rules, or a range is of another key than `width`, `height` or
+    `aspect_ratio`.
+    """
     GetBackground: _aio.UnaryUnaryMultiCallable[_ranker_pb2.GetBackgroundRequest, _ranker_pb2.GetBackgroundResponse]  # type: ignore[assignment]
     """GetBackground reads one background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
     ListBackgrounds: _aio.UnaryUnaryMultiCallable[_ranker_pb2.ListBackgroundsRequest, _ranker_pb2.ListBackgroundsResponse]  # type: ignore[assignment]
@@ -126,7 +147,8 @@ class RankerServiceAsyncStub(RankerServiceStub):
     DeleteBackground: _aio.UnaryUnaryMultiCallable[_ranker_pb2.DeleteBackgroundRequest, _ranker_pb2.DeleteBackgroundResponse]  # type: ignore[assignment]
     """DeleteBackground forgets a background. Errors: NOT_FOUND (BACKGROUND_NOT_FOUND)."""
     RankBackgrounds: _aio.UnaryUnaryMultiCallable[_ranker_pb2.RankBackgroundsRequest, _ranker_pb2.RankBackgroundsResponse]  # type: ignore[assignment]
-    """RankBackgrounds finds the backgrounds of a library that suit the texts and the product best.
+    """RankBackgrounds finds the backgrounds of a library that suit the texts and the product best, among those that the
+    library's rules and the request's filters leave.
 
     Errors:
       NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds no background.
@@ -159,7 +181,7 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
     the image-text model's space, how its colours go with the product's, how calm it is where the product will stand, and
     which words both share. The score is their weighted sum, and each hit tells its parts.
 
-    Libraries are tenants: no call reads two of them. A library exists while it holds a background.
+    Libraries are tenants: no call reads two of them. A library exists while it holds a background or has rules.
     """
 
     @_abc_1.abstractmethod
@@ -180,7 +202,23 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ranker_pb2.GetLibraryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ranker_pb2.GetLibraryResponse, _abc.Awaitable[_ranker_pb2.GetLibraryResponse]]:
-        """GetLibrary tells that a library is there, and which state it is in. Errors: NOT_FOUND (LIBRARY_NOT_FOUND)."""
+        """GetLibrary tells that a library is there, which state it is in, and its rules. Errors: NOT_FOUND (LIBRARY_NOT_FOUND)
+        while the library holds no background and has no rules.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateLibrary(
+        self,
+        request: _ranker_pb2.UpdateLibraryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranker_pb2.UpdateLibraryResponse, _abc.Awaitable[_ranker_pb2.UpdateLibraryResponse]]:
+        """UpdateLibrary sets the rules of a library: filters that RankBackgrounds applies to every request beside those of the
+        request itself. They can be set before the first background is stored, and stay when the last one is deleted. Durable
+        once answered; of two that are sent at once, one stays.
+
+        Errors: INVALID_ARGUMENT  there are more than 16 rules, or a range is of another key than `width`, `height` or
+        `aspect_ratio`.
+        """
 
     @_abc_1.abstractmethod
     def GetBackground(
@@ -227,7 +265,8 @@ class RankerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ranker_pb2.RankBackgroundsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ranker_pb2.RankBackgroundsResponse, _abc.Awaitable[_ranker_pb2.RankBackgroundsResponse]]:
-        """RankBackgrounds finds the backgrounds of a library that suit the texts and the product best.
+        """RankBackgrounds finds the backgrounds of a library that suit the texts and the product best, among those that the
+        library's rules and the request's filters leave.
 
         Errors:
           NOT_FOUND         (LIBRARY_NOT_FOUND) the library holds no background.

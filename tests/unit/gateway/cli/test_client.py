@@ -1,7 +1,7 @@
 import pytest
 import typer
 
-from gateway.cli.client import parse_filter, parse_weight
+from gateway.cli.client import filter_text, parse_filter, parse_weight
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,13 @@ def test_numbers_have_limits(text: str, limits: tuple[float | None, float | None
 def test_a_filter_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(typer.Exit):
         parse_filter(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["surface!=wood,oak", "mood=calm", "width>=1200", "width<=1.5", "aspect_ratio=0.9..1.2", "width!=1..2"]
+)
+def test_a_filter_is_written_as_it_is_read(text: str) -> None:
+    assert filter_text(parse_filter(text)) == text
 
 
 def test_weights_name_a_signal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from services.ranker import recommendation_id, reembedding
-from services.ranker.background import Background
+from services.ranker.background import Background, Filter
 from services.ranker.compaction import compact
 from services.ranker.config import RankerConfig
 from services.ranker.edge_store import EdgeFolder, EdgeStore, open_edge_folder
 from services.ranker.feedback import Feedback, IndexedFeedback
 from services.ranker.index import Index, Version
 from services.ranker.recommendation_id import Shown
+from services.ranker.rules import IndexedRules, RulesName
 from services.ranker.server_store import connect_server
 from services.ranker.signals import unit
 from services.ranker.text_embedding import TextEmbedder
@@ -207,6 +208,33 @@ def a_choice(chosen: str, *others: str) -> Feedback:
 async def give(index: Index[EdgeStore], feedback: Feedback) -> None:
     async with index.writing([feedback.name]) as version:
         await version.store.upsert([await version.index_feedback(feedback)])
+
+
+async def test_rules_move_along_with_compaction_and_model(folder: EdgeFolder, embedder: TextEmbedder) -> None:
+    early, late = Filter("surface", ("wood",), exclude=True), Filter("mood", ("calm",))
+    with TextEmbedder(Wider(), 100) as other:
+        async with opened(folder, embedder) as index:
+            await write(index, *(background(f"shop/b{number}", f"caption {number}") for number in range(3)))
+            await rule(index, "shop", early)
+            await rule(index, "gone", early)
+            await compact(index, folder)
+            moving = asyncio.create_task(reembedding.reembed(index, other, WIDER, folder))
+            await rule(index, "late", late)
+            async with index.writing([RulesName("gone")]) as version:
+                await version.store.delete([RulesName("gone")])
+            await moving
+
+            async with index.reading() as version:
+                found = await version.store.read([RulesName(each) for each in ("shop", "late", "gone")])
+            rules = {each.library: each.conditions for each in found if isinstance(each, IndexedRules)}
+            assert rules == {"shop": (early,), "late": (late,)}
+            assert {each.vector.shape for each in found} == {(WIDER.layout.dimension,)}
+
+
+async def rule(index: Index[EdgeStore], library: str, condition: Filter) -> None:
+    async with index.writing([RulesName(library)]) as version:
+        vector = version.space.layout.vector({})
+        await version.store.upsert([IndexedRules(library, (condition,), NOW, vector)])
 
 
 async def test_collections_of_a_server_change_places_behind_an_alias(tmp_path: Path, embedder: TextEmbedder) -> None:
