@@ -630,6 +630,22 @@ async def test_the_same_again_is_answered_from_memory_until_the_library_changes(
     assert peers.captioner.reads == reads + 1
 
 
+async def test_an_answer_says_which_rules_were_applied_and_why_it_is_empty(stub: Any, peers: Peers) -> None:
+    await import_(stub, [item("oak")])
+    peers.ranker.etag = "1"
+    never_wood = pb.Filter(key="surface", any_of=["wood"], exclude=True)
+    wide = pb.Filter(key="width", range=pb.Range(min=100), exclude=True)
+    await stub.UpdateLibrary(pb.UpdateLibraryRequest(name=LIBRARY, rules=[never_wood, wide]))
+    peers.ranker.empty_reason = "The rules leave nothing."
+
+    first, remembered = await recommend(stub), await recommend(stub)
+
+    assert [each.stage for each in remembered.stages] == ["remembered"]
+    for answer in (first, remembered):
+        assert list(answer.applied_rules) == [never_wood, wide]
+        assert (len(answer.recommendations), answer.empty_reason) == (0, "The rules leave nothing.")
+
+
 async def test_a_degraded_answer_is_not_kept(stub: Any, peers: Peers) -> None:
     await import_(stub, [item("oak")])
     peers.ranker.etag = "1"

@@ -57,6 +57,22 @@ async def test_a_background_is_imported_read_listed_and_deleted(client: httpx.As
     assert (await client.get(OAK)).status_code == 404
 
 
+async def test_rules_are_set_read_and_lifted(client: httpx.AsyncClient, peers: Peers) -> None:
+    rules = [
+        {"key": "surface", "anyOf": ["wood"], "exclude": True},
+        {"key": "width", "anyOf": [], "exclude": False, "range": {"min": 1000.0}},
+    ]
+    assert (await client.get("/v1/libraries/shop")).status_code == 404
+    peers.ranker.unknown_keys = ["surface"]
+    updated = await client.patch("/v1/libraries/shop", json={"rules": rules})
+    assert updated.json() == {"rules": rules, "unknownKeys": ["surface"]}
+    assert (await client.get("/v1/libraries/shop")).json() == {"rules": rules}
+
+    assert (await client.patch("/v1/libraries/shop", json={"rules": [{"key": "surface"}]})).status_code == 400
+    assert len(peers.ranker.rules["libraries/shop"]) == 2
+    assert (await client.patch("/v1/libraries/shop", json={"rules": []})).json()["rules"] == []
+
+
 async def test_a_photo_is_sent_as_json_or_as_a_form(client: httpx.AsyncClient) -> None:
     await put_oak(client)
     filters = [{"key": "surface", "anyOf": ["oak table"]}]

@@ -192,15 +192,13 @@ async def test_rules_are_kept_by_the_command_line_and_every_recommendation_obeys
 
     added = await _rules(here, "add", "season!=winter", "width>=100", "surfce!=wood")
 
-    assert "1 season!=winter" in added
+    assert "1  season!=winter" in added
     assert "Note: No background of shop has 'surfce': look whether it is misspelt." in added
     assert {each.background.name for each in await here.search("shop")} == {"sand", "moss", "slate"}
     assert '"key": "season"' in await _rules(here, "list", "--json")
     left = await _rules(here, "remove", "3", "2")
     assert ("season!=winter" in left, "width" in left) == (True, False)
     await _rules(here, "add", "season!=summer")
-    empty = await here.cli("recommend", here.folder / "store", "--library", "shop")
-    assert empty.exit_code == 2
     photo = here.folder / "photo.jpg"
     photo.write_bytes(b"photo")
     told = (await here.cli("recommend", photo, "--library", "shop")).output
