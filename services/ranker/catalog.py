@@ -22,7 +22,7 @@ from services.ranker.background import (
     LibraryNotFound,
 )
 from services.ranker.feedback import MOST, Feedback, FeedbackPage, Lesson, learn
-from services.ranker.filtering import read_rules, require_known_keys, unknown_keys, why_empty
+from services.ranker.filtering import require_known_keys, unknown_keys, why_empty
 from services.ranker.index import Index, Version
 from services.ranker.ranking import Hit, Product, Query, UnusedSignal, WeightedText, explain, plan
 from services.ranker.recommendation_id import Shown
@@ -164,7 +164,7 @@ class Catalog:
         """
         etag = self._index.etag(library) if self._alone else ""
         async with self._index.reading() as version:
-            rules, count = await asyncio.gather(read_rules(version.store, library), version.store.count(library))
+            rules, count = await asyncio.gather(version.store.rules(library), version.store.count(library))
         if not rules and not count:
             raise LibraryNotFound(library)
         return Library(etag, rules)
@@ -248,7 +248,7 @@ class Catalog:
             vectors, lesson, rules = await asyncio.gather(
                 version.embedder.embed([each.text for each in request.texts]),
                 _lesson(version, request, weights),
-                read_rules(version.store, request.library),
+                version.store.rules(request.library),
             )
             query = plan(request.texts, vectors, request.product, weights, version.space.image_model, lesson)
             if not query.weights:

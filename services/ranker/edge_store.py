@@ -12,10 +12,11 @@ import numpy as np
 
 from chassis.child_process import ChildProcess
 from services.ranker import keywords, payload, store_folder
-from services.ranker.background import Background, BackgroundName
+from services.ranker.background import Background, BackgroundName, Condition
 from services.ranker.config import RankerConfig
 from services.ranker.edge_engine import Points, open_compactor, open_edge_engine
 from services.ranker.feedback import FeedbackPage, SimilarFeedback
+from services.ranker.rules import RulesName
 from services.ranker.signals import Vectors
 from services.ranker.snapshot_archive import open_archivist
 from services.ranker.vector_store import (
@@ -239,6 +240,11 @@ class EdgeStore:
         tenant = payload.feedback_tenant(library)
         payloads, next_point = await self._process.call("page", tenant, limit, first_point)
         return FeedbackPage(tuple(map(payload.to_feedback, payloads)), next_point)
+
+    async def rules(self, library: str) -> tuple[Condition, ...]:
+        """The library's rules; none where none were set."""
+        found = await self._process.call("get", str(payload.point_id(RulesName(library))))
+        return () if found is None else payload.to_rules(found)
 
     async def count(self, library: str) -> int:
         """How many backgrounds the library holds."""

@@ -4,14 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from chassis.errors import InvalidArgument
 from services.ranker.background import Condition, Filter
-from services.ranker.rules import IndexedRules, RulesName
 from services.ranker.vector_store import VectorStore
-
-
-async def read_rules(store: VectorStore, library: str) -> tuple[Condition, ...]:
-    """The library's rules; none where none were set."""
-    found = await store.read([RulesName(library)])
-    return next((each.conditions for each in found if isinstance(each, IndexedRules)), ())
 
 
 async def unknown_keys(store: VectorStore, library: str, conditions: Iterable[Condition]) -> list[str]:

@@ -94,6 +94,11 @@ def to_feedback(payload: Mapping[str, Any]) -> Feedback:
     )
 
 
+def to_rules(payload: Mapping[str, Any]) -> tuple[Condition, ...]:
+    """The conditions of the rules that `to_payload` wrote."""
+    return tuple(_to_condition(each) for each in json.loads(payload["record"])["conditions"])
+
+
 def _of_feedback(item: IndexedFeedback) -> dict[str, Any]:
     feedback = item.feedback
     record = {
@@ -126,7 +131,7 @@ def _to_rules(payload: Mapping[str, Any], vector: Vectors) -> IndexedRules:
     record = json.loads(payload["record"])
     return IndexedRules(
         library=payload[LIBRARY_FIELD].removeprefix(_RULES_TENANT),
-        conditions=tuple(_to_condition(each) for each in record["conditions"]),
+        conditions=to_rules(payload),
         update_time=datetime.fromisoformat(record["update_time"]),
         vector=vector,
     )

@@ -18,6 +18,7 @@ from chassis.errors import BackdropError
 from services.ranker import keywords, payload
 from services.ranker.background import Background, BackgroundName, Condition, Filter
 from services.ranker.feedback import FeedbackPage, SimilarFeedback
+from services.ranker.rules import RulesName
 from services.ranker.signals import Vectors
 from services.ranker.vector_store import (
     POOL_SIZE,
@@ -302,6 +303,12 @@ class ServerStore:
         """One page of a library's feedback, in the order of the points."""
         payloads, next_point = await self._payloads(payload.feedback_tenant(library), limit, first_point)
         return FeedbackPage(tuple(map(payload.to_feedback, payloads)), next_point)
+
+    async def rules(self, library: str) -> tuple[Condition, ...]:
+        """The library's rules; none where none were set."""
+        with _wrapped_errors():
+            records = await self._client.retrieve(self.collection, [str(payload.point_id(RulesName(library)))])
+        return payload.to_rules(records[0].payload or {}) if records else ()
 
     async def count(self, library: str) -> int:
         """How many backgrounds the library holds."""

@@ -140,6 +140,10 @@ class VectorStore(Protocol):
         """As `page`, of a library's feedback."""
         ...
 
+    async def rules(self, library: str) -> tuple[Condition, ...]:
+        """The library's rules; none where none were set."""
+        ...
+
     async def count(self, library: str) -> int:
         """How many backgrounds the library holds."""
         ...

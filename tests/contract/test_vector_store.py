@@ -468,6 +468,8 @@ async def test_rules_come_back_as_they_were_and_are_replaced_and_forgotten(store
     assert isinstance(read, IndexedRules)
     assert (read.name, read.conditions, read.update_time) == (rules.name, rules.conditions, NOW)
     assert not read.vector.any()
+    assert await store.rules("shop") == rules.conditions
+    assert await store.rules("none") == ()
     assert await store.upsert([rules_of("shop", never_wood)]) == [False]
     assert [each.conditions for each in await store.read([rules.name])] == [(never_wood,)]  # type: ignore[union-attr]
     assert await store.delete([rules.name]) == [True]

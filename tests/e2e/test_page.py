@@ -239,7 +239,13 @@ def test_all_of_it_works_with_the_keyboard_alone(page: Page) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_axe_finds_no_serious_violation(browser: Browser, shop: Shop, scheme: str, width: int) -> None:
-    page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True)
+    page = browser.new_page(
+        color_scheme=scheme,
+        viewport={"width": width, "height": 900},
+        bypass_csp=True,
+        # A stage in work fades in and out, and its colours with it.
+        reduced_motion="reduce",
+    )
     page.goto(f"{shop.gateway.url}/?library=shop")
     import_pictures(page)
     library = Axe().run(page)
