@@ -4,6 +4,7 @@ import { listRules, setRules } from "./api.js";
 import { byId, element, showError } from "./dom.js";
 
 let rules = [];
+let turns = 0;
 let known = new Map();
 
 export function start() {
@@ -13,12 +14,23 @@ export function start() {
 
 export async function load() {
   byId("rule-note").textContent = "";
+  const turn = ++turns;
+  show([]);
   try {
-    show(await listRules());
+    const found = await current();
+    if (turn === turns) show(found);
   } catch (error) {
-    show([]);
+    showError(error);
+  }
+}
+
+async function current() {
+  try {
+    return await listRules();
+  } catch (error) {
     // A library without backgrounds and rules is not there yet.
-    if (error.reason !== "LIBRARY_NOT_FOUND") showError(error);
+    if (error.reason === "LIBRARY_NOT_FOUND") return [];
+    throw error;
   }
 }
 
@@ -50,21 +62,23 @@ async function add(event) {
   event.preventDefault();
   const anyOf = byId("rule-values").value.split(",").map((each) => each.trim()).filter(Boolean);
   const rule = { key: byId("rule-key").value.trim(), anyOf, exclude: byId("rule-kind").value === "never" };
-  if (!await change([...rules, rule])) return;
+  if (!await change((now) => [...now, rule])) return;
   byId("rule-form").reset();
   byId("rule-key").focus();
 }
 
 async function remove(rule) {
   const place = rules.indexOf(rule);
-  if (!await change(rules.filter((each) => each !== rule))) return;
+  if (!await change((now) => now.filter((each) => JSON.stringify(each) !== JSON.stringify(rule)))) return;
   const buttons = byId("rule-list").querySelectorAll("button");
   (buttons[place] ?? buttons[place - 1] ?? byId("rule-key")).focus();
 }
 
-async function change(wanted) {
+// Changes what there is, not what is shown: others may have changed it meanwhile.
+async function change(edit) {
+  ++turns;
   try {
-    const { rules: now, unknownKeys } = await setRules(wanted);
+    const { rules: now, unknownKeys } = await setRules(edit(await current()));
     show(now);
     byId("rule-note").textContent = unknownKeys.length
       ? `No background has ${unknownKeys.join(", ")} yet: look whether it is misspelt.` : "";
