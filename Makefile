@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos protos-check k8s-check locks audit env-example eval eval-grounding bench bench-captioner bench-generator bench-ranker bench-compositor bench-feedback up down samples clean
+.PHONY: help setup demo test lint protos protos-check k8s-check locks audit env-example eval eval-grounding bench bench-captioner bench-generator bench-ranker bench-compositor bench-cost bench-feedback up down samples clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -108,6 +108,9 @@ bench-ranker: $(READY) ## The ranker's store at 10,000 and 100,000 backgrounds, 
 
 bench-compositor: $(READY) ## What a preview takes (ARGS="--sheet docs/previews.jpg" draws all samples)
 	$(BIN)/python -m benchmarks.compositor $(ARGS)
+
+bench-cost: $(READY) ## The CPU time of a recommendation in each process, which benchmarks.capacity counts replicas by
+	$(BIN)/python -m benchmarks.cost $(ARGS)
 
 bench-feedback: $(READY) ## What feedback changes for simulated shoppers, on the samples
 	$(BIN)/python -m benchmarks.feedback $(ARGS)
