@@ -165,13 +165,15 @@ def measure_tokens(answers: dict[str, pb.RecommendResponse]) -> tuple[float, flo
 
 
 def table_of(costs: dict[str, Cost]) -> Table:
-    """A row for each kind of recommendation."""
-    names = list(next(iter(costs.values())).cpu_ms)
-    table = Table("known", "runs", "took ms", *names, "CPU-ms", "kB sent", box=None)
-    for kind, cost in costs.items():
-        cpu = [f"{cost.cpu_ms[name]:.1f}" for name in names]
-        total = f"{sum(cost.cpu_ms.values()):.0f}"
-        table.add_row(kind, str(cost.runs), f"{cost.took_ms:.0f}", *cpu, total, f"{cost.wire_bytes / 1000:.0f}")
+    """A column for each kind of recommendation, CPU-ms in a row for each process."""
+    table = Table("CPU-ms, by what is known", *costs, box=None)
+    for name in next(iter(costs.values())).cpu_ms:
+        table.add_row(name, *(f"{cost.cpu_ms[name]:.1f}" for cost in costs.values()))
+    table.add_section()
+    table.add_row("together", *(f"{sum(cost.cpu_ms.values()):.0f}" for cost in costs.values()))
+    table.add_row("took, ms", *(f"{cost.took_ms:.0f}" for cost in costs.values()))
+    table.add_row("kB sent on all hops", *(f"{cost.wire_bytes / 1000:.0f}" for cost in costs.values()))
+    table.add_row("runs", *(f"{cost.runs}" for cost in costs.values()))
     return table
 
 

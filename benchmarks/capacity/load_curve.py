@@ -1,7 +1,7 @@
 """A captioner under open load: what the simulation is fitted to, and what it is compared with.
 
 `python -m benchmarks.capacity.load_curve` measures one captioner with the photos of the sample products, taxonomy
-`product`, and writes load_curve.json.
+`product`, and writes reports/load_curve.json, to be given to the simulations.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from benchmarks.samples import PRODUCTS, read_products
 from chassis.cores import usable_cores
 from gateway.cli.console import out
 
-CURVE = Path(__file__).parent / "load_curve.json"
+CURVE = Path("reports/load_curve.json")
 LEVELS = (0.3, 0.5, 0.7, 0.8, 0.9, 1.1)
 LEVEL_S, LONE_S, CLOSED_S, CLIENTS = 15, 6, 10, 32
 TIMEOUT_S = 30
@@ -198,6 +198,7 @@ def main() -> None:
         log = Path(folder) / "captioner.log"
         with running_server(command, settings, log, lambda: embed(target, photos[:1])) as server:
             measured = asyncio.run(measure(target.address, server, photos))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(measured, indent=1) + "\n")
 
 

@@ -169,9 +169,11 @@ class Figures:
 
     def wire_bytes(self, load: Load) -> float:
         """Bytes of a recommendation on all hops, on the mean of the load."""
-        kinds = self.costs["recommendations"]
-        known = sum(share * float(kinds[kind]["wire_bytes"]) for kind, share in load.shares.items())
-        return known + load.preview_share * float(kinds["answer, new previews"]["wire_bytes"])
+        kinds = {each: float(cost["wire_bytes"]) for each, cost in self.costs["recommendations"].items()}
+        # What the language model is told is little, and a run that waits seconds for it counts other traffic as well.
+        kinds["nothing"] = kinds["captions"]
+        known = sum(share * kinds[kind] for kind, share in load.shares.items())
+        return known + load.preview_share * kinds["answer, new previews"]
 
     def search_ms(self, library: float) -> float:
         """CPU time of a search in a library of that size, all of it compared."""

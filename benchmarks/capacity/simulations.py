@@ -23,20 +23,21 @@ from benchmarks.capacity.captioner_queue import (
     round_robin,
     simulate,
 )
-from benchmarks.capacity.load_curve import CURVE, Fit, percentiles
+from benchmarks.capacity.load_curve import Fit, percentiles
 from benchmarks.captioner.plot import STYLE
 from gateway.cli.console import stdout
 
 UTILISATIONS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-REPLICAS, SECONDS, BURST = 8, 60, 8
-MEASURED, SIMULATED = "#c8553d", "#1f6feb"
+REPLICAS, SECONDS, BURST = 8, 120, 8
 COLORS = ("#1f6feb", "#e0a458", "#2f855a", "#c8553d")
 
 
 def main() -> None:
     """Simulates, prints and draws."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.capacity.simulations", description=__doc__)
-    parser.add_argument("--curve", type=Path, default=CURVE, help="of benchmarks.capacity.load_curve")
+    parser.add_argument(
+        "--curve", type=Path, default=Path(__file__).parent / "load_curve.json", help="a measured captioner"
+    )
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the pictures")
     arguments = parser.parse_args()
     curve = json.loads(arguments.curve.read_text())
@@ -49,35 +50,31 @@ def _draw_captioner(curve: Any, path: Path) -> None:
     captioner = Captioner.fitted(Fit(**curve["fit"]))
     stdout.print(str(captioner), f"capacity {captioner.capacity_per_s:.1f} photos a second")
     figure = Figure(figsize=(13, 4.4), layout="constrained")
-    checked, spread, slow = figure.subplots(1, 3)
-    _draw_check(checked, curve, captioner)
+    lone, spread, slow = figure.subplots(1, 3)
+    _check(curve, captioner)
+    _draw_balancing(lone, [captioner], "One replica: p99, ms")
     _draw_balancing(spread, [captioner] * REPLICAS, "Eight replicas: p99, ms")
     _draw_balancing(slow, [*[captioner] * (REPLICAS - 1), captioner.slower(2)], "One of eight at half speed: p99, ms")
     figure.savefig(path, dpi=140, facecolor="white")
 
 
-def _draw_check(axes: Axes, curve: Any, captioner: Captioner) -> None:
-    """What was measured, and the simulation of the same load."""
-    table = Table("offered", "p50 measured", "simulated", "p99 measured", "simulated", "refused", "simulated", box=None)
-    loads = [level["offered_per_s"] / captioner.capacity_per_s for level in curve["levels"]]
-    runs = [_one(captioner, level["offered_per_s"], 4 * curve["seconds"]) for level in curve["levels"]]
-    for load, level, run in zip(loads, curve["levels"], runs, strict=True):
-        seen = [f"{level[each]:.0f}" for each in ("p50_ms", "p99_ms")]
+def _check(curve: Any, captioner: Captioner) -> None:
+    """What was measured, and the simulation of the same load; latencies where they were measured."""
+    table = Table("offered", "answered a second", "simulated", "refused", "simulated", "p99 ms", "simulated", box=None)
+    for level in curve["levels"]:
+        run = _one(captioner, level["offered_per_s"], curve["seconds"])
         refused = level["rejected"] / (level["offered_per_s"] * curve["seconds"])
-        simulated = [f"{run[each]:.0f}" for each in ("p50", "p99")]
-        cells = [seen[0], simulated[0], seen[1], simulated[1], f"{refused:.1%}", f"{run['refused']:.1%}"]
-        table.add_row(f"{load:.2f}", *cells)
-    for name, line in (("p50", "-"), ("p99", "--")):
-        measured = [level[f"{name}_ms"] for level in curve["levels"]]
-        axes.plot(loads, measured, f"o{line}", color=MEASURED, label=f"{name}, measured")
-        axes.plot(loads, [run[name] for run in runs], f"s{line}", color=SIMULATED, label=f"{name}, simulated")
+        cells = [f"{level['answered_per_s']:.1f}", f"{run['answered_per_s']:.1f}", f"{refused:.1%}"]
+        p99 = f"{level['p99_ms']:.0f}" if "p99_ms" in level else ""
+        cells += [f"{run['refused']:.1%}", p99, f"{run['p99']:.0f}"]
+        table.add_row(f"{level['offered_per_s']:.1f}", *cells)
     stdout.print(table)
-    _finish(axes, "One replica: measured and simulated, ms")
 
 
 def _one(captioner: Captioner, per_s: float, seconds: float) -> dict[str, float]:
     chance = random.Random(2)
-    return _seen(simulate([captioner], arrivals(per_s, seconds, chance), round_robin(1, chance)))
+    replicas = simulate([captioner], arrivals(per_s, seconds, chance), round_robin(1, chance))
+    return {**_seen(replicas), "answered_per_s": len(replicas[0].latencies_s) / seconds}
 
 
 def _seen(replicas: Sequence[Replica]) -> dict[str, float]:
@@ -166,7 +163,7 @@ def _finish_cache(axes: Axes, title: str, label: str) -> None:
     axes.set_title(title)
     axes.set_xlabel(label)
     axes.set_ylabel("found")
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, 1.05)
     axes.minorticks_off()
     axes.grid(which="major")
     axes.legend(loc="lower right", fontsize=9)
