@@ -28,7 +28,7 @@ from benchmarks.captioner.plot import STYLE
 from gateway.cli.console import stdout
 
 UTILISATIONS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-REPLICAS, SECONDS, BURST = 8, 120, 8
+REPLICAS, SECONDS, BURST = 8, 300, 8
 COLORS = ("#1f6feb", "#e0a458", "#2f855a", "#c8553d")
 
 
@@ -49,10 +49,9 @@ def main() -> None:
 def _draw_captioner(curve: Any, path: Path) -> None:
     captioner = Captioner.fitted(Fit(**curve["fit"]))
     stdout.print(str(captioner), f"capacity {captioner.capacity_per_s:.1f} photos a second")
-    figure = Figure(figsize=(13, 4.4), layout="constrained")
-    lone, spread, slow = figure.subplots(1, 3)
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    spread, slow = figure.subplots(1, 2, sharey=True)
     _check(curve, captioner)
-    _draw_balancing(lone, [captioner], "One replica: p99, ms")
     _draw_balancing(spread, [captioner] * REPLICAS, "Eight replicas: p99, ms")
     _draw_balancing(slow, [*[captioner] * (REPLICAS - 1), captioner.slower(2)], "One of eight at half speed: p99, ms")
     figure.savefig(path, dpi=140, facecolor="white")
@@ -111,6 +110,9 @@ def _finish(axes: Axes, title: str) -> None:
     axes.set_title(title)
     axes.set_xlabel("offered, as a part of the capacity")
     axes.set_yscale("log")
+    axes.set_yticks((200, 500, 1000, 2000, 5000, 10_000), ("200", "500", "1,000", "2,000", "5,000", "10,000"))
+    axes.minorticks_off()
+    axes.set_ylim(150, 50_000)
     axes.grid(which="major")
     axes.legend(loc="upper left", fontsize=8)
 
