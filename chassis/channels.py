@@ -11,18 +11,39 @@ from chassis.tls import new_channel
 MAX_MESSAGE_BYTES = 72 * 1024 * 1024
 """The largest message, either way."""
 
+# Whether a peer hangs, or cannot be reached though its address stands, is found out within three seconds of a call. A
+# stopped process still accepts connections; that nothing answers on them shows by the ping, not by TCP. Servers other
+# than ours may take so many pings for an attack (`chassis.server` allows them).
+_LIVENESS = [
+    ("grpc.keepalive_time_ms", 1000),
+    ("grpc.http2.ping_timeout_ms", 2000),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+
+# One address whose calls fail, by their deadline most of all, gets none for a while; never all of them.
+_OUTLIERS = {
+    "interval": "2s",
+    "baseEjectionTime": "5s",
+    "maxEjectionTime": "30s",
+    "maxEjectionPercent": 50,
+    "failurePercentageEjection": {"threshold": 80, "minimumHosts": 2, "requestVolume": 3},
+    "childPolicy": [{"round_robin": {}}],
+}
+
 
 def open_channel(target: str, service: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
-    """A channel to every address behind `target`, used in turn.
+    """A channel to every address behind `target`, used in turn, as one service opens it to another.
 
-    Calls that end UNAVAILABLE are tried three times within the caller's deadline.
+    Calls that end UNAVAILABLE are tried three times within the caller's deadline, each time at the next address. One
+    that is found hung is not called until it answers again, and one that fails again and again is left alone for some
+    seconds, as long as there is another.
 
     Args:
-        target: such as `127.0.0.1:50051` or `dns:///captioner:50051`.
+        target: such as `127.0.0.1:50051`, `ipv4:10.0.0.1:50051,10.0.0.2:50051` or `dns:///captioner:50051`.
         service: full name of the gRPC service that the channel is for.
         credentials: for TLS; None for a channel without.
     """
-    channel: grpc.aio.Channel = new_channel(grpc.aio, target, credentials, channel_options(service))
+    channel: grpc.aio.Channel = new_channel(grpc.aio, target, credentials, [*channel_options(service), *_LIVENESS])
     return channel
 
 
@@ -57,7 +78,7 @@ def _service_config(service: str) -> str:
     }
     return json.dumps(
         {
-            "loadBalancingConfig": [{"round_robin": {}}],
+            "loadBalancingConfig": [{"outlier_detection_experimental": _OUTLIERS}],
             "methodConfig": [{"name": [{"service": service}], "retryPolicy": retry_policy}],
         }
     )

@@ -121,7 +121,8 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         # Two servers must not share a port unnoticed.
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        # Callers ask once a second whether it hangs.
+        ("grpc.http2.min_ping_interval_without_data_ms", 500),
     ]
 
 

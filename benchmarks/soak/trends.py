@@ -42,6 +42,8 @@ def trend(at_s: Sequence[float], values: Sequence[float]) -> Trend:
     """The line through at least three values."""
     x, y = np.asarray(at_s, dtype=float), np.asarray(values, dtype=float)
     span = float(x[-1] - x[0])
+    if np.ptp(y) == 0:  # of which there is no error to tell
+        return Trend(float(y[0]), 0.0, 0.0, 0.0)
     fit = stats.linregress(x, y)
     spread = float(stats.t.ppf((1 + SURE) / 2, len(x) - 2) * fit.stderr)
     slope = float(fit.slope)

@@ -48,7 +48,9 @@ HTTP_OFFSET = 6
 """The gateway's port for HTTP is its port for gRPC plus this."""
 
 
-def up(data: Path, port: int, timeout_s: float, *, hermetic: bool = False) -> None:
+def up(
+    data: Path, port: int, timeout_s: float, *, hermetic: bool = False, settings: Mapping[str, str] | None = None
+) -> None:
     """Starts the servers and waits until all are healthy; one that cannot start ends the command with its error.
 
     Args:
@@ -56,11 +58,13 @@ def up(data: Path, port: int, timeout_s: float, *, hermetic: bool = False) -> No
         port: the gateway's; the others take the next five, and HTTP the one after.
         timeout_s: how long to wait.
         hermetic: heed neither `.env` nor any `BACKDROP_*` of the environment: the embedded default and nothing else.
+        settings: environment of the servers that comes before any other.
     """
     supervisor = Supervisor(data.absolute())
     if supervisor.is_running():
         fail(f"Servers with the data of {data} are running already.", f"Stop them with: {_down(data)}")
-    given = _without_ours(os.environ) if hermetic else {**_dotenv(), **os.environ}
+    found = _without_ours(os.environ) if hermetic else {**_dotenv(), **os.environ}
+    given = {**found, **(settings or {})}
     _require_no_tls(given)
     servers = GRPC_SERVERS if given.get("BACKDROP_GENERATOR_LLM_URL") else (LLM, *GRPC_SERVERS)
     _require_free_ports(servers, port)
@@ -189,9 +193,18 @@ def _print_addresses(supervisor: Supervisor, servers: tuple[Server, ...], port: 
 
 
 @contextmanager
-def running(data: Path, port: int, timeout_s: float = 180) -> Iterator[Supervisor]:
-    """All servers for the time of the `with`, whatever the user has set: for benchmarks and end-to-end tests."""
-    up(data, port, timeout_s, hermetic=True)
+def running(
+    data: Path, port: int, timeout_s: float = 180, settings: Mapping[str, str] | None = None
+) -> Iterator[Supervisor]:
+    """All servers for the time of the `with`, whatever the user has set: for benchmarks and end-to-end tests.
+
+    Args:
+        data: folder for everything that the servers write.
+        port: the gateway's, as for `up`.
+        timeout_s: how long to wait until all are healthy.
+        settings: of the servers, beside the embedded default's.
+    """
+    up(data, port, timeout_s, hermetic=True, settings=settings)
     supervisor = Supervisor(data.absolute())
     try:
         yield supervisor
