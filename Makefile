@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos protos-check k8s-check locks audit env-example eval eval-grounding bench bench-captioner bench-generator bench-ranker bench-compositor bench-cost bench-feedback up down samples clean soak
+.PHONY: help setup demo test lint protos protos-check k8s-check locks audit env-example eval eval-grounding bench bench-captioner bench-generator bench-ranker bench-compositor bench-cost bench-feedback up down samples clean soak bench-replicas chaos
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -114,6 +114,12 @@ bench-cost: $(READY) ## The CPU time of a recommendation in each process, which 
 
 bench-feedback: $(READY) ## What feedback changes for simulated shoppers, on the samples
 	$(BIN)/python -m benchmarks.feedback $(ARGS)
+
+bench-replicas: $(READY) ## Requests a second with one and two captioners (ARGS=--real for the real one)
+	$(BIN)/python -m benchmarks.replicas $(ARGS)
+
+chaos: $(READY) ## Faults in a stack that works (Linux, as root): what clients saw, and what was lost
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 soak: $(READY) ## An hour at 70 % of the capacity: latency, memory and handles stay flat (ARGS="--minutes 5 --cores 0")
 	$(BIN)/python -m benchmarks.soak $(ARGS)

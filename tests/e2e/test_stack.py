@@ -391,6 +391,43 @@ def test_an_interrupted_import_goes_on_where_it_was(running: Running, tmp_path: 
     assert "unchanged" in again.stdout
 
 
+@contextlib.contextmanager
+def another_gateway(running: Running) -> Iterator[Running]:
+    """A second gateway before the same services and the same store of pictures."""
+    port = free_ports(1)
+    peers = {"captioner": 1, "generator": 2, "ranker": 3, "compositor": 5}
+    settings = {
+        **{f"BACKDROP_GATEWAY_{name.upper()}_TARGET": f"127.0.0.1:{running.port + at}" for name, at in peers.items()},
+        "BACKDROP_GATEWAY_PORT": str(port),
+        "BACKDROP_GATEWAY_HTTP_PORT": "0",
+        "BACKDROP_GATEWAY_ASSETS_URL": str(running.folder / "assets"),
+    }
+    command = [sys.executable, "-m", "gateway"]
+    with subprocess.Popen(command, env={**os.environ, **settings}, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: is_serving(f"127.0.0.1:{port}"))
+            yield dataclasses.replace(running, port=port)
+        finally:
+            process.terminate()
+
+
+def test_two_gateways_share_what_is_stored_and_no_remembered_answer_is_stale(
+    running: Running, pictures: Path, tmp_path: Path
+) -> None:
+    first, *others = sorted(pictures.iterdir())
+    shutil.copy(first, tmp_path)
+    with another_gateway(running) as other:
+        assert running.backdrop("import", str(tmp_path), "--library", "shared").returncode == 0
+        before = [scores(each.recommend_json("shared")) for each in (running, other, running, other)]
+        for path in others:
+            shutil.copy(path, tmp_path)
+        assert other.backdrop("import", str(tmp_path), "--library", "shared").returncode == 0
+        after = [each.recommend_json("shared", "--previews", str(tmp_path / "out")) for each in (running, other)]
+    assert all(len(each) == 1 for each in before)
+    assert [len(scores(each)) for each in after] == [5, 5]
+    assert scores(after[0]) == pytest.approx(scores(after[1]), abs=1e-3)
+
+
 def test_up_says_that_a_port_is_taken(running: Running, shop: str, tmp_path: Path) -> None:
     taken = running.backdrop("up", "--data", str(tmp_path), "--port", str(running.port))
     assert taken.returncode == 1
