@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,10 @@ from benchmarks.samples import SAMPLES
 from gateway.cli import stack
 from gateway.cli.supervision import Supervisor
 from tests.chaos import faults
+from tests.chaos.certificates import expire
 from tests.chaos.faults import NETWORK, PROCESS, Victim
 from tests.chaos.load import DEADLINE_S, FULL, LIBRARY, Load, read_photos
-from tests.chaos.record import Outcome, judge, markdown
+from tests.chaos.record import Outcome, judge, judge_expiry, markdown
 
 PORT = 50450
 DISK_MIB = 1500
@@ -69,6 +70,9 @@ def main() -> int:
                 offset.write_text("+0")
                 with stack.running(folder, PORT, settings={**SETTINGS, **_fake_clock(offset)}):
                     asyncio.run(_run(list(_clock_cases(offset)), outcomes, options.out))
+            if not options.only or "certificate" in options.only:
+                outcomes.append(judge_expiry(asyncio.run(expire(folder / "expiry"))))
+                _write(outcomes, options.out)
         finally:
             subprocess.run(["umount", "--lazy", name], check=True)
     return int(any(each.problems for each in outcomes))
@@ -94,7 +98,8 @@ async def _suffer(case: Case, load: Load) -> Outcome:
     """One fault: from its beginning to calls that are whole again, and to the end of those that it met."""
     first, known = len(load.seen), set(load.acknowledged)
     began_s = time.monotonic()
-    with case.strike:
+    with ExitStack() as striking:
+        await asyncio.to_thread(striking.enter_context, case.strike)
         ended_s = time.monotonic() if case.fault == "killed" else None
         await asyncio.sleep(FAULT_S)
     ended_s = ended_s or time.monotonic()

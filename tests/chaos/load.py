@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ LIBRARY = "chaos"
 FULL, REMEMBERED, IMPORT = "recommend", "remembered", "import"
 EVERY_S = {FULL: 1.5, REMEMBERED: 0.5, IMPORT: 4.0}
 DEADLINE_S = {FULL: 6.0, REMEMBERED: 2.0, IMPORT: 12.0}
+LIST_ATTEMPTS = 20
 SMALL = {"preset": "PRESET_SQUARE", "size": 256, "count": 1}
 
 
@@ -61,9 +63,15 @@ class Load:
                 group.create_task(self._repeat(kind, call))
 
     async def lost(self) -> set[str]:
-        """Backgrounds whose import was acknowledged, and that are not there, or without their picture."""
-        there = {each.name async for each in self.client.list_backgrounds(LIBRARY)}
-        return self.acknowledged - there
+        """Backgrounds whose import was acknowledged, and that are not there."""
+        for _ in range(LIST_ATTEMPTS - 1):
+            with suppress(BackdropError):
+                return self.acknowledged - await self._stored()
+            await asyncio.sleep(1)
+        return self.acknowledged - await self._stored()
+
+    async def _stored(self) -> set[str]:
+        return {each.name async for each in self.client.list_backgrounds(LIBRARY)}
 
     async def _repeat(self, kind: str, call: Callable[[], Awaitable[tuple[str, ...]]]) -> None:
         async with asyncio.TaskGroup() as group:

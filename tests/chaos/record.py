@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tests.chaos.certificates import Expiry
 from tests.chaos.load import DEADLINE_S, FULL, IMPORT, Seen
 
 LATE_S = 0.5
@@ -75,6 +76,17 @@ def judge(
     return Outcome(
         target, fault, len(seen), healthy_s, dict(errors), dict(degraded), longest, acknowledged, lost, problems
     )
+
+
+def judge_expiry(seen: Expiry) -> Outcome:
+    """The same of a certificate that expired: nobody who was connected may notice."""
+    errors = Counter(seen.kept_errors) + Counter(dict.fromkeys(seen.new_errors, seen.refused))
+    problems = [f"on a kept connection: {reason}" for reason in set(seen.kept_errors)]
+    problems += [f"undocumented: {reason}" for reason in seen.new_errors if reason != NOBODY]
+    problems += ["an expired certificate was taken"] if seen.admitted else []
+    calls = seen.kept_calls + seen.refused + seen.admitted
+    longest = dict.fromkeys(DEADLINE_S, 0.0)
+    return Outcome("gateway", "certificate expired", calls, seen.healthy_s, dict(errors), {}, longest, 1, 0, problems)
 
 
 def markdown(outcomes: Sequence[Outcome]) -> str:
