@@ -33,8 +33,13 @@ class GatewayServiceStub:
     call in the logs of all services; one is made where you send none; the trailing metadata returns it.
 
     Reasons that any call may end with: CAPTIONER_UNAVAILABLE, RANKER_UNAVAILABLE and ASSETS_UNAVAILABLE (UNAVAILABLE)
-    while that service, or the store of pictures, is down; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and DEADLINE_EXCEEDED
-    (DEADLINE_EXCEEDED) when your deadline passed first.
+    while that service, or the store of pictures, is down; MODEL_RESTARTING, STORE_RESTARTING and STORE_UNREACHABLE
+    (UNAVAILABLE) while the process of the captioner's model or of the ranker's store is started again, or the Qdrant
+    server does not answer; SHUTTING_DOWN (UNAVAILABLE) while a service ends; QUEUE_FULL and OUT_OF_MEMORY
+    (RESOURCE_EXHAUSTED) while more waits than is taken, or memory is short; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and
+    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) when your deadline passed first. An import ends with STORE_FULL
+    (RESOURCE_EXHAUSTED) while the disk is full. A client's own gRPC says UNAVAILABLE without a reason where it finds no
+    gateway.
 
     Over HTTP the same calls take and give JSON: GET /openapi.json describes them. A request with a picture is JSON with
     the picture in base64, or multipart/form-data with the picture as a file and every other field as a part of its own
@@ -136,8 +141,13 @@ class GatewayServiceServicer:
     call in the logs of all services; one is made where you send none; the trailing metadata returns it.
 
     Reasons that any call may end with: CAPTIONER_UNAVAILABLE, RANKER_UNAVAILABLE and ASSETS_UNAVAILABLE (UNAVAILABLE)
-    while that service, or the store of pictures, is down; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and DEADLINE_EXCEEDED
-    (DEADLINE_EXCEEDED) when your deadline passed first.
+    while that service, or the store of pictures, is down; MODEL_RESTARTING, STORE_RESTARTING and STORE_UNREACHABLE
+    (UNAVAILABLE) while the process of the captioner's model or of the ranker's store is started again, or the Qdrant
+    server does not answer; SHUTTING_DOWN (UNAVAILABLE) while a service ends; QUEUE_FULL and OUT_OF_MEMORY
+    (RESOURCE_EXHAUSTED) while more waits than is taken, or memory is short; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and
+    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) when your deadline passed first. An import ends with STORE_FULL
+    (RESOURCE_EXHAUSTED) while the disk is full. A client's own gRPC says UNAVAILABLE without a reason where it finds no
+    gateway.
 
     Over HTTP the same calls take and give JSON: GET /openapi.json describes them. A request with a picture is JSON with
     the picture in base64, or multipart/form-data with the picture as a file and every other field as a part of its own
@@ -387,8 +397,13 @@ class GatewayService:
     call in the logs of all services; one is made where you send none; the trailing metadata returns it.
 
     Reasons that any call may end with: CAPTIONER_UNAVAILABLE, RANKER_UNAVAILABLE and ASSETS_UNAVAILABLE (UNAVAILABLE)
-    while that service, or the store of pictures, is down; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and DEADLINE_EXCEEDED
-    (DEADLINE_EXCEEDED) when your deadline passed first.
+    while that service, or the store of pictures, is down; MODEL_RESTARTING, STORE_RESTARTING and STORE_UNREACHABLE
+    (UNAVAILABLE) while the process of the captioner's model or of the ranker's store is started again, or the Qdrant
+    server does not answer; SHUTTING_DOWN (UNAVAILABLE) while a service ends; QUEUE_FULL and OUT_OF_MEMORY
+    (RESOURCE_EXHAUSTED) while more waits than is taken, or memory is short; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and
+    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) when your deadline passed first. An import ends with STORE_FULL
+    (RESOURCE_EXHAUSTED) while the disk is full. A client's own gRPC says UNAVAILABLE without a reason where it finds no
+    gateway.
 
     Over HTTP the same calls take and give JSON: GET /openapi.json describes them. A request with a picture is JSON with
     the picture in base64, or multipart/form-data with the picture as a file and every other field as a part of its own
