@@ -97,6 +97,7 @@ class OpenVinoRuntime:
         self._threads = threads
         self._converted = ConvertedNetworks(folder)
         self._precision = self._choose_precision(precision)
+        _infer_once(self._core)
 
     def load(self, source: NetworkSource) -> Network:
         """Reads the converted network, or converts it.
@@ -189,6 +190,17 @@ def _of_one_row(graph: ov.Model) -> ov.Model:
         shapes[index] = shape
     lone.reshape(shapes)
     return lone
+
+
+def _infer_once(core: ov.Core) -> None:
+    """Computes next to nothing, in one thread.
+
+    OpenVINO's Python part sets itself up in the first inference of a process, with a lock of its own; two threads that
+    come to it together can each hold what the other waits for, that lock and the interpreter's, and wait for ever.
+    """
+    row = ov.opset13.parameter([1], np.float32)
+    request = core.compile_model(ov.Model([ov.opset13.relu(row)], [row]), "CPU").create_infer_request()
+    _infer(request, [np.zeros(1, np.float32)])
 
 
 def _infer(request: ov.InferRequest, inputs: Sequence[Array]) -> NDArray[np.float32]:

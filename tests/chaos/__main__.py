@@ -28,9 +28,9 @@ from tests.chaos.record import Outcome, judge, judge_expiry, markdown
 
 PORT = 50450
 DISK_MIB = 1500
-FAULT_S = 6.0
+FAULT_S = 5.0
 HEALTHY_CALLS = 3
-GIVE_UP_S = 60.0
+GIVE_UP_S = 40.0
 INSIDE = "CHAOS_INSIDE"
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 SETTINGS = {

@@ -15,8 +15,10 @@ from chassis.errors import reason_of
 LIBRARY = "chaos"
 FULL, REMEMBERED, IMPORT = "recommend", "remembered", "import"
 EVERY_S = {FULL: 1.5, REMEMBERED: 0.5, IMPORT: 4.0}
-DEADLINE_S = {FULL: 6.0, REMEMBERED: 2.0, IMPORT: 12.0}
+DEADLINE_S = {FULL: 5.0, REMEMBERED: 2.0, IMPORT: 12.0}
 LIST_ATTEMPTS = 20
+OF_THE_PHOTO = {"NONE_GROUNDED", "NO_SURE_FEATURES"}
+"""What degrades an answer without any fault."""
 SMALL = {"preset": "PRESET_SQUARE", "size": 256, "count": 1}
 
 
@@ -106,7 +108,7 @@ class Load:
             if outcome.outcome == pb.OUTCOME_FAILED:
                 return (f"refused {reason_of(outcome.error)}",)
             self.acknowledged.add(outcome.name)
-            return tuple(f"{each.stage} {each.reason}" for each in outcome.background.degraded)
+            return _degraded(outcome.background)
         return ("no outcome",)
 
 
@@ -114,9 +116,9 @@ async def _only(request: pb.ImportBackgroundsRequest):  # type: ignore[no-untype
     yield request
 
 
-def _degraded(answer: pb.RecommendResponse) -> tuple[str, ...]:
-    """What the fault may have done; that a caption does not please the photo it did not."""
-    return tuple(f"{each.stage} {each.reason}" for each in answer.degraded if each.reason != "NONE_GROUNDED")
+def _degraded(answer: pb.RecommendResponse | pb.Background) -> tuple[str, ...]:
+    """What the fault may have done."""
+    return tuple(f"{each.stage} {each.reason}" for each in answer.degraded if each.reason not in OF_THE_PHOTO)
 
 
 def read_photos(samples: Path) -> tuple[bytes, bytes]:
