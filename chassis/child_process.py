@@ -25,7 +25,7 @@ import structlog
 
 from chassis import logs
 from chassis.config import Config, ServerConfig
-from chassis.errors import BackdropError
+from chassis.errors import BackdropError, OutOfMemory, is_out_of_memory
 
 log = structlog.get_logger(__name__)
 
@@ -369,19 +369,24 @@ class _Child:
             raise
         except BackdropError as error:
             return error
-        except BaseException:
+        except BaseException as error:
             # A panic of Rust code is no `Exception`.
             log.exception("method_failed", method=method)
-            return self.failed
+            return self._failure(error)
 
     def _reply(self, connection: Connection, number: int, answer: object) -> None:
         try:
             _send(connection, (number, answer))
         except _PARENT_GONE:
             raise
-        except Exception:
+        except Exception as error:
             log.exception("answer_not_sent")
-            _send(connection, (number, self.failed))
+            _send(connection, (number, self._failure(error)))
+
+    def _failure(self, error: BaseException) -> BackdropError:
+        if is_out_of_memory(error):
+            return OutOfMemory(f"The {self.service} is out of memory; try again later.", retry_after_s=1)
+        return self.failed
 
 
 def _arrived(connection: Connection) -> tuple[list[Request], bool]:

@@ -104,6 +104,12 @@ class ResourceExhausted(BackdropError):
     reason = "RESOURCE_EXHAUSTED"
 
 
+class OutOfMemory(ResourceExhausted):
+    """There is no memory for the request."""
+
+    reason = "OUT_OF_MEMORY"
+
+
 class Unavailable(BackdropError):
     """Something that this service needs cannot be reached: try again later."""
 
@@ -116,6 +122,11 @@ class DeadlineExceeded(BackdropError):
 
     code = grpc.StatusCode.DEADLINE_EXCEEDED
     reason = "DEADLINE_EXCEEDED"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Python's own error, or what is left of C++'s in the text of another one (OpenCV's)."""
+    return isinstance(error, MemoryError) or "std::bad_alloc" in str(error) or "Insufficient memory" in str(error)
 
 
 def to_status(error: BackdropError) -> status_pb2.Status:

@@ -14,7 +14,7 @@ from google.rpc import status_pb2
 from prometheus_client import Counter, Histogram
 
 from chassis import validation
-from chassis.errors import STATUS_DETAILS_KEY, BackdropError, to_status
+from chassis.errors import STATUS_DETAILS_KEY, BackdropError, OutOfMemory, is_out_of_memory, to_status
 
 REQUEST_ID_KEY = "x-request-id"
 
@@ -109,15 +109,18 @@ async def _served(method: str, context: Context) -> AsyncIterator[None]:
         except grpc.aio.AbortError:
             code = grpc.StatusCode.UNKNOWN
             raise
-        except Exception:
-            code = grpc.StatusCode.INTERNAL
+        except Exception as error:
             log.exception("call_crashed")
-            await _abort(context, request_id, code, to_status(_unexpected(request_id)))
+            unexpected = _unexpected(request_id, error)
+            code = unexpected.code
+            await _abort(context, request_id, code, to_status(unexpected))
         finally:
             record(method, code, time.perf_counter() - started, facts)
 
 
-def _unexpected(request_id: str) -> BackdropError:
+def _unexpected(request_id: str, error: Exception) -> BackdropError:
+    if is_out_of_memory(error):
+        return OutOfMemory("The server is out of memory; try again later.", retry_after_s=1)
     return BackdropError(f"An unexpected error happened; the server's log has it under request id {request_id}.")
 
 

@@ -1,6 +1,6 @@
 """How networks fail, each with a stable reason that clients may rely on."""
 
-from chassis.errors import BackdropError, FailedPrecondition, ResourceExhausted
+from chassis.errors import BackdropError, FailedPrecondition
 
 
 class ModelNotLoaded(FailedPrecondition):
@@ -13,12 +13,6 @@ class ModelFailed(BackdropError):
     """The model failed on a request."""
 
     reason = "MODEL_FAILED"
-
-
-class OutOfMemory(ResourceExhausted):
-    """The device that the model runs on is out of memory for now."""
-
-    reason = "OUT_OF_MEMORY"
 
 
 class DeviceLost(BackdropError):

@@ -13,9 +13,10 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from chassis.errors import OutOfMemory
 from chassis.networks.converted_networks import ConvertedNetworks
 from chassis.networks.device import Precision
-from chassis.networks.errors import ModelFailed, ModelNotLoaded, OutOfMemory
+from chassis.networks.errors import ModelFailed, ModelNotLoaded
 from chassis.networks.network import Array, Network, NetworkSource
 
 # OpenVINO's converter tells Google Analytics of each use unless this package is missing.

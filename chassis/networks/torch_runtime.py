@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from chassis.errors import BackdropError
-from chassis.networks.errors import DeviceLost, ModelFailed, OutOfMemory
+from chassis.errors import BackdropError, OutOfMemory
+from chassis.networks.errors import DeviceLost, ModelFailed
 from chassis.networks.network import Array, Network, NetworkSource
 
 _CUDA_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation

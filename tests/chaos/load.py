@@ -6,7 +6,6 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from backdrop.client import AsyncClient, BackdropError, background
 from backdrop.gateway.v1 import gateway_pb2 as pb
@@ -49,6 +48,7 @@ class Load:
 
     client: AsyncClient
     photo: bytes
+    new_photos: tuple[bytes, ...]
     picture: bytes
     seen: list[Seen] = field(default_factory=list)
     acknowledged: set[str] = field(default_factory=set)
@@ -91,8 +91,12 @@ class Load:
         self.seen.append(Seen(kind, began_s, time.monotonic() - began_s, reason, degraded))
 
     async def _recommend(self) -> tuple[str, ...]:
-        """Goes through every service: the bytes after the photo's end make another photo of it."""
-        photo = self.photo + next(self._numbers).to_bytes(8, "big")
+        """Goes through every service: the bytes after a photo's end make another photo of it.
+
+        Photos take turns, so that the one answer that the generator remembers is of another.
+        """
+        number = next(self._numbers)
+        photo = self.new_photos[number % len(self.new_photos)] + number.to_bytes(8, "big")
         answer = await self.client.recommend(LIBRARY, photo, timeout_s=DEADLINE_S[FULL], preview=SMALL)
         return _degraded(answer)
 
@@ -119,8 +123,3 @@ async def _only(request: pb.ImportBackgroundsRequest):  # type: ignore[no-untype
 def _degraded(answer: pb.RecommendResponse | pb.Background) -> tuple[str, ...]:
     """What the fault may have done."""
     return tuple(f"{each.stage} {each.reason}" for each in answer.degraded if each.reason not in OF_THE_PHOTO)
-
-
-def read_photos(samples: Path) -> tuple[bytes, bytes]:
-    """A product photo and a picture of a background."""
-    return (samples / "products" / "coffee-mug.jpg").read_bytes(), min((samples / "library").glob("*.jpg")).read_bytes()

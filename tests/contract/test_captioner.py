@@ -16,8 +16,9 @@ from backdrop.captioner.v1 import captioner_pb2 as pb
 from backdrop.captioner.v1 import captioner_pb2_grpc
 from chassis import errors, server
 from chassis.admission import Admission
+from chassis.errors import OutOfMemory
 from chassis.images.decoding import Limits
-from chassis.networks.errors import ModelFailed, OutOfMemory
+from chassis.networks.errors import ModelFailed
 from services.captioner.batched_model import BatchedModel
 from services.captioner.calibration_file import Calibrations
 from services.captioner.config import CaptionerConfig

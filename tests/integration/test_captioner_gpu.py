@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from chassis.networks.errors import OutOfMemory
+from chassis.errors import OutOfMemory
 from chassis.networks.torchvision_ops import define_missing_torchvision_ops
 from services.captioner.config import CaptionerConfig
 from services.captioner.model_loading import load_model, open_model

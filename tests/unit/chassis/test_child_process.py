@@ -17,7 +17,14 @@ import structlog
 
 from chassis.child_process import ChildProcess, Hosted
 from chassis.config import ServerConfig
-from chassis.errors import BackdropError, FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
+from chassis.errors import (
+    BackdropError,
+    FailedPrecondition,
+    InvalidArgument,
+    OutOfMemory,
+    ResourceExhausted,
+    Unavailable,
+)
 
 GUARD_S = 60
 
@@ -116,6 +123,9 @@ class Journal:
 
     def panic(self) -> None:
         raise Panic
+
+    def hoard(self) -> None:
+        raise MemoryError
 
     def unsendable(self) -> Any:
         return lambda: None
@@ -270,6 +280,13 @@ async def test_a_method_that_fails_fails_its_call_and_the_process_stays(tmp_path
         with pytest.raises(Failed):
             await process.call(method)
         assert await process.call("pid") == before
+
+
+async def test_a_call_that_gets_no_memory_says_so(tmp_path: Path) -> None:
+    async with child(tmp_path) as process:
+        with pytest.raises(OutOfMemory) as caught:
+            await process.call("hoard")
+    assert caught.value.retry_after_s
 
 
 async def test_an_error_arrives_as_it_was_raised(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from chassis.networks.errors import DeviceLost, ModelFailed, OutOfMemory
+from chassis.errors import OutOfMemory
+from chassis.networks.errors import DeviceLost, ModelFailed
 from chassis.networks.network import NetworkSource
 from chassis.networks.torch_runtime import TorchRuntime, torch_errors
 

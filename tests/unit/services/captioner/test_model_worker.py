@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chassis.networks.errors import DeviceLost, ModelFailed, ModelNotLoaded, OutOfMemory
+from chassis.errors import OutOfMemory
+from chassis.networks.errors import DeviceLost, ModelFailed, ModelNotLoaded
 from services.captioner.config import CaptionerConfig
 from services.captioner.errors import ModelRestarting
 from services.captioner.image_input import Pixels
