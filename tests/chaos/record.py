@@ -70,6 +70,7 @@ def judge(
         for kind, took in longest.items()
         if took > DEADLINE_S[kind] + LATE_S
     ]
+    problems += [f"degraded for no reason: {part}" for each in seen for part in each.degraded if "INTERNAL" in part]
     problems += [f"{lost} acknowledged imports lost"] if lost else []
     problems += ["did not become healthy"] if healthy_s is None else []
     degraded = Counter(part for each in seen for part in each.degraded)
