@@ -1,10 +1,14 @@
-"""Channels to other services: retries by gRPC service config, and the request id carried along."""
+"""Channels to other services: retries by gRPC service config; the request id and the trace are carried along."""
 
 import json
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import grpc
 import structlog
+from opentelemetry.trace import SpanKind, StatusCode
 
+from chassis import tracing
 from chassis.interceptors import REQUEST_ID_KEY
 from chassis.tls import new_channel
 
@@ -44,7 +48,9 @@ def open_channel(target: str, service: str, credentials: grpc.ChannelCredentials
         service: full name of the gRPC service that the channel is for.
         credentials: for TLS; None for a channel without.
     """
-    channel: grpc.aio.Channel = new_channel(grpc.aio, target, credentials, [*channel_options(service), *_LIVENESS])
+    interceptors = [_TracedCalls()] if tracing.is_on() else []
+    options = [*channel_options(service), *_LIVENESS]
+    channel: grpc.aio.Channel = new_channel(grpc.aio, target, credentials, options, interceptors=interceptors)
     return channel
 
 
@@ -64,9 +70,38 @@ def channel_options(service: str) -> list[tuple[str, str | int]]:
 
 
 def call_metadata() -> tuple[tuple[str, str], ...]:
-    """The metadata of a call that is made on behalf of the request in work: its id."""
+    """The metadata of a call that is made on behalf of the request in work: its id, and its trace."""
     request_id = structlog.contextvars.get_contextvars().get("request_id")
-    return ((REQUEST_ID_KEY, str(request_id)),) if request_id else ()
+    ours = ((REQUEST_ID_KEY, str(request_id)),) if request_id else ()
+    return (*ours, *tracing.trace_metadata().items())
+
+
+class _TracedCalls(grpc.aio.UnaryUnaryClientInterceptor):
+    """Gives each call of one request and one response a span. Streams have none, but the callee's is inside ours."""
+
+    async def intercept_unary_unary(
+        self, continuation: Callable[[Any, Any], Awaitable[Any]], client_call_details: Any, request: Any
+    ) -> Any:
+        """Makes the call inside its span, and tells the callee of it."""
+        method = _text(client_call_details.method)
+        # A look at health is no part of a trace.
+        if not method.startswith("/backdrop."):
+            return await continuation(client_call_details, request)
+        with tracing.span(method[1:], {"rpc.method": method[1:]}, kind=SpanKind.CLIENT) as current:
+            ours = tracing.trace_metadata()
+            kept = [each for each in client_call_details.metadata or () if each[0] not in ours]
+            details = client_call_details._replace(metadata=grpc.aio.Metadata(*kept, *ours.items()))
+            call = await continuation(details, request)
+            try:
+                await call
+            except grpc.aio.AioRpcError as error:
+                current.set_status(StatusCode.ERROR, error.code().name)
+            current.set_attribute("rpc.response.status_code", (await call.code()).name)
+            return call
+
+
+def _text(method: str | bytes) -> str:
+    return method.decode() if isinstance(method, bytes) else method
 
 
 def _service_config(service: str) -> str:

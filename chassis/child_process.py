@@ -23,7 +23,7 @@ from typing import Any, Protocol, Self
 
 import structlog
 
-from chassis import logs
+from chassis import logs, tracing
 from chassis.config import Config, ServerConfig
 from chassis.errors import BackdropError, OutOfMemory, is_out_of_memory
 
@@ -142,6 +142,10 @@ class ChildProcess:
         Raises:
             BackdropError: the method's own; or there is no process, it ended meanwhile, or the method failed.
         """
+        with tracing.span(f"{self._name}: {method}"):
+            return await self._call(method, arguments)
+
+    async def _call(self, method: str, arguments: tuple[Any, ...]) -> Any:
         if not self._ready:
             raise self._restarting()
         number = next(self._numbers)

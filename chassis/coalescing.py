@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from prometheus_client import Counter
 
 from chassis.deadlines import Deadline
+from chassis.tracing import current_span
 
 COALESCED = Counter("backdrop_coalesced", "Requests that waited for the result of an equal one.", ["server"])
 
@@ -50,6 +51,7 @@ class Coalescing(Generic[T]):
             flight = self._begin(key, work)
         else:
             COALESCED.labels(self._server).inc()
+            current_span().add_event("joined equal work")
         flight.deadline.extend_to(deadline)
         flight.waiters += 1
         try:

@@ -1,4 +1,4 @@
-"""The one interceptor of every server: request id, validation, error mapping, access log and metrics."""
+"""The one interceptor of every server: request id, trace, validation, error mapping, access log and metrics."""
 
 import re
 import time
@@ -11,9 +11,10 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 from google.rpc import status_pb2
-from prometheus_client import Counter, Histogram
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from prometheus_client import Counter, Gauge, Histogram
 
-from chassis import validation
+from chassis import tracing, validation
 from chassis.errors import STATUS_DETAILS_KEY, BackdropError, OutOfMemory, is_out_of_memory, to_status
 
 REQUEST_ID_KEY = "x-request-id"
@@ -22,6 +23,17 @@ log = structlog.get_logger(__name__)
 
 RPC_SECONDS = Histogram("backdrop_rpc_seconds", "Time from request to response of a call.", ["method"])
 RPCS = Counter("backdrop_rpcs", "Calls by their method and gRPC status.", ["method", "code"])
+IN_FLIGHT = Gauge("backdrop_rpcs_in_flight", "Calls in work.", ["method"])
+
+# The server's own faults, by the conventions of OpenTelemetry; the others are the caller's.
+_FAULTS = {
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DATA_LOSS,
+}
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -93,12 +105,24 @@ def _validate(request: Any) -> None:
 @asynccontextmanager
 async def _served(method: str, context: Context) -> AsyncIterator[None]:
     """Surrounds one call: binds its id to the logs, maps its error, and records how it went."""
-    request_id = request_id_of(context.invocation_metadata() or ())
+    metadata = tuple(context.invocation_metadata() or ())
+    request_id = request_id_of(metadata)
     context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
     started = time.perf_counter()
     code = grpc.StatusCode.CANCELLED
     facts: dict[str, str] = {}
-    with structlog.contextvars.bound_contextvars(request_id=request_id, method=method):
+    with (
+        structlog.contextvars.bound_contextvars(request_id=request_id, method=method),
+        IN_FLIGHT.labels(method).track_inprogress(),
+        tracing.span(
+            method[1:],
+            {"rpc.method": method[1:], "backdrop.request_id": request_id},
+            kind=SpanKind.SERVER,
+            context=tracing.context_of(metadata),
+            # How it ended is told by `_tell`: an abort may be the caller's fault.
+            note_errors=False,
+        ) as span,
+    ):
         try:
             yield
             code = grpc.StatusCode.OK
@@ -115,7 +139,17 @@ async def _served(method: str, context: Context) -> AsyncIterator[None]:
             code = unexpected.code
             await _abort(context, request_id, code, to_status(unexpected))
         finally:
+            _tell(span, code, facts)
             record(method, code, time.perf_counter() - started, facts)
+
+
+def _tell(span: Span, code: grpc.StatusCode, facts: dict[str, str]) -> None:
+    """Notes in the call's span how it ended; that the call is aborted is no fault by itself."""
+    span.set_attribute("rpc.response.status_code", code.name)
+    if "reason" in facts:
+        span.set_attribute("error.type", facts["reason"])
+    if code in _FAULTS:
+        span.set_status(StatusCode.ERROR, code.name)
 
 
 def _unexpected(request_id: str, error: Exception) -> BackdropError:
@@ -131,7 +165,7 @@ async def _abort(context: Context, request_id: str, code: grpc.StatusCode, statu
 
 def record(method: str, code: grpc.StatusCode, seconds: float, facts: dict[str, str]) -> None:
     """Counts and logs a call that has ended."""
-    RPC_SECONDS.labels(method).observe(seconds)
+    RPC_SECONDS.labels(method).observe(seconds, tracing.exemplar())
     RPCS.labels(method, code.name).inc()
     log.info("call", code=code.name, duration_ms=round(seconds * 1000, 1), **facts)
 

@@ -6,6 +6,8 @@ import sys
 import structlog
 from structlog.typing import Processor
 
+from chassis import tracing
+
 
 def configure(service: str, level: str, log_format: str) -> None:
     """Sets up structlog, and the standard library's loggers of the packages that we use, to write alike.
@@ -17,6 +19,7 @@ def configure(service: str, level: str, log_format: str) -> None:
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -47,6 +50,11 @@ def configure(service: str, level: str, log_format: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def _add_trace(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    event.update(tracing.ids())
+    return event
 
 
 def _name_service(service: str) -> Processor:

@@ -13,7 +13,7 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
-from chassis import health, logs
+from chassis import health, logs, tracing
 from chassis.config import Config, ServerConfig, load
 from chassis.errors import BackdropError, FailedPrecondition
 from chassis.interceptors import RequestInterceptor
@@ -66,7 +66,8 @@ def run(name: str, config_class: type[Config], open_application: OpenApplication
     config = load(config_class)
     logs.configure(name, config.log_level, config.log_format)
     try:
-        asyncio.run(_serve(config, open_application))
+        with tracing.exporting(f"backdrop-{name}"):
+            asyncio.run(_serve(config, open_application))
     except BackdropError as error:
         log.error("start_failed", reason=error.reason, error=error.message)
         sys.exit(1)

@@ -157,9 +157,13 @@ def channel_credentials(ca: Path | None, cert: Path | None, key: Path | None) ->
 
 
 def new_channel(
-    module: Any, target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]] = ()
+    module: Any,
+    target: str,
+    credentials: grpc.ChannelCredentials | None,
+    options: Sequence[tuple[str, Any]] = (),
+    **further: Any,
 ) -> Any:
     """A channel of the module `grpc` or `grpc.aio`: over TLS where there are credentials."""
     if credentials:
-        return module.secure_channel(target, credentials, options=options)
-    return module.insecure_channel(target, options=options)
+        return module.secure_channel(target, credentials, options=options, **further)
+    return module.insecure_channel(target, options=options, **further)

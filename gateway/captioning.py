@@ -8,6 +8,7 @@ from prometheus_client import Counter
 from chassis.deadlines import Deadline
 from chassis.errors import BackdropError
 from chassis.languages import is_english
+from chassis.tracing import current_span
 from gateway import grounding, templates
 from gateway.domain import Candidate, Degradation, Draft, Reading, Subject
 from gateway.peers import Captioner, Generator
@@ -16,6 +17,7 @@ from gateway.stopwatch import Stopwatch
 log = structlog.get_logger(__name__)
 
 DEGRADED = Counter("backdrop_gateway_degraded", "Requests with a stage degraded.", ["stage", "reason"])
+CANDIDATES = Counter("backdrop_gateway_candidates", "Candidates that the language model wrote.")
 DROPPED = Counter("backdrop_gateway_dropped_candidates", "Candidates that the photo did not support.")
 
 CAPTIONS_SHARE = 0.7
@@ -105,6 +107,7 @@ class CaptionWriter:
             captioned = Captioned(grounding.unchecked(drafts), (unchecked,), model)
         else:
             captioned = Captioned(grounding.judge(drafts, scores, baseline, self._margin), model=model)
+        CANDIDATES.inc(len(drafts))
         DROPPED.inc(len(captioned.candidates) - len(captioned.used))
         if captioned.used:
             return captioned
@@ -129,5 +132,6 @@ def _fall_back(template: Draft, reason: str, message: str) -> Captioned:
 def degradation(stage: str, reason: str, message: str) -> Degradation:
     """Counts and logs that a stage was degraded, for the response to say so."""
     DEGRADED.labels(stage, reason).inc()
+    current_span().add_event("degraded", {"stage": stage, "reason": reason})
     log.warning("degraded", stage=stage, reason=reason, message=message)
     return Degradation(stage, reason, message)

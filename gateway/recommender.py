@@ -3,6 +3,8 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
+from prometheus_client import Counter
+
 from chassis.deadlines import Deadline
 from chassis.errors import BackdropError
 from gateway import reasons
@@ -23,6 +25,10 @@ from gateway.peers import Captioner, Ranker
 from gateway.photo_cache import Photo, PhotoCache
 from gateway.previewing import Previewer
 from gateway.stopwatch import Stopwatch
+
+RECOMMENDATIONS = Counter(
+    "backdrop_gateway_recommendations", "Answers by their degraded parts, joined by +, or none.", ["degraded"]
+)
 
 FEATURES_SHARE = 0.5
 EMBEDDING_SHARE = 0.5
@@ -61,14 +67,18 @@ class Recommender:
         """
         photo = Photo.of(image)
         shown: list[Background] = []
+        degraded: set[str] = set()
         async with aclosing(self._answer(photo, wish, deadline)) as answering:
             async for step in answering:
                 shown += (each.hit.background for each in step.recommendations)
+                degraded |= {each.stage for each in step.degraded}
                 yield step
         if wish.preview:
             async with aclosing(self._previewer.show(photo, shown, wish.preview, deadline)) as showing:
                 async for step in showing:
+                    degraded |= {each.stage for each in step.degraded}
                     yield step
+        RECOMMENDATIONS.labels("+".join(sorted(degraded)) or "none").inc()
 
     async def _answer(self, photo: Photo, wish: Wish, deadline: Deadline) -> AsyncGenerator[Step, None]:
         etag = (await self._ranker.library(wish.library, deadline.share(RANKING_SHARE))).etag

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 from prometheus_client import Histogram
 
+from chassis.tracing import span
+
 STAGE_SECONDS = Histogram("backdrop_gateway_stage_seconds", "Time that a stage of a request took.", ["stage"])
 
 
@@ -17,10 +19,11 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Times the block, whether it ends well or not."""
+        """Times the block, whether it ends well or not, and gives it a span."""
         started = time.perf_counter()
         try:
-            yield
+            with span(name):
+                yield
         finally:
             seconds = time.perf_counter() - started
             self.stages_s[name] = self.stages_s.get(name, 0.0) + seconds

@@ -13,10 +13,13 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 import structlog
+from opentelemetry.trace import Span
 from prometheus_client import Counter, Gauge, Histogram
 
 from chassis.errors import DeadlineExceeded, Unavailable
 from chassis.networks.errors import ModelFailed
+from chassis.tracing import span
+from services.captioner.batch_trace import batch_span
 from services.captioner.errors import ShuttingDown
 
 log = structlog.get_logger(__name__)
@@ -60,6 +63,7 @@ class _Entry(Generic[Item, Result]):
     item: Item
     deadline: float | None
     queued_at: float
+    span: Span
     outcome: asyncio.Future[Batched[Result]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def settle(self, outcome: Batched[Result] | BaseException) -> None:
@@ -146,10 +150,12 @@ class Batcher(Generic[Item, Result]):
         if self._closed or self._collector.done():
             raise _shutting_down()
         now = self._loop.time()
-        entries = [_Entry[Item, Result](item, deadline, now) for item in items]
-        self._queue.extend(entries)
-        self._note_change()
-        return await asyncio.gather(*(entry.outcome for entry in entries))
+        with span(f"{self._name} through a batch", {"backdrop.items": len(items)}) as waiting:
+            entries = [_Entry[Item, Result](item, deadline, now, waiting) for item in items]
+            self._queue.extend(entries)
+            waiting.add_event("queued", {"backdrop.queue_length": len(self._queue)})
+            self._note_change()
+            return await asyncio.gather(*(entry.outcome for entry in entries))
 
     async def _collect(self) -> None:
         while await self._until_batch_may_leave():
@@ -208,7 +214,8 @@ class Batcher(Generic[Item, Result]):
     async def _run(self, batch: Sequence[_Entry[Item, Result]]) -> None:
         started = self._loop.time()
         try:
-            values = await self._run_batch([entry.item for entry in batch])
+            with batch_span(self._name, [entry.span for entry in batch]):
+                values = await self._run_batch([entry.item for entry in batch])
             if len(values) != len(batch):
                 raise ModelFailed("The image-text model lost a part of its batch.")
         except Unavailable as error:

@@ -13,6 +13,7 @@ from prometheus_client import Histogram
 from chassis.admission import Admission
 from chassis.errors import InvalidArgument
 from chassis.images.decoding import Limits
+from chassis.tracing import span
 from services.captioner.batched_model import BatchedModel, Embedded
 from services.captioner.calibration_file import Calibrations, CategoryCalibration
 from services.captioner.category_readers import (
@@ -288,7 +289,7 @@ class PhotoReader:
         return ZeroShotReader(category, labels, self.card.logit_scale)
 
     async def _prepare(self, image: bytes, *, cut_out: bool) -> PreparedPhoto:
-        with self._model.image_coming():
+        with self._model.image_coming(), span("decode"):
             photo = await self._in_thread(lambda: prepare(image, self._limits, self.card.image_input, cut_out=cut_out))
         DECODE_SECONDS.observe(photo.decode_s)
         return photo

@@ -16,6 +16,7 @@ from chassis.admission import Admission
 from chassis.coalescing import Coalescing
 from chassis.deadlines import Deadline
 from chassis.images.decoding import Limits, decode
+from chassis.tracing import span
 from services.compositor.cut_out import DECODED_SIDE_PX, CutOut, cut_out
 from services.compositor.encoding import Format, encode
 from services.compositor.errors import CutOutTimeout
@@ -122,7 +123,8 @@ class Compositor:
                 encoded = encode(preview.pixels, form)
                 return Rendered(preview, encoded, found, perf_counter() - started)
 
-            rendered = await self._in_thread(work)
+            with span("render"):
+                rendered = await self._in_thread(work)
             RENDER_SECONDS.observe(rendered.took_s)
             return rendered
 
@@ -136,7 +138,8 @@ class Compositor:
             return FoundCutOut(remembered, perf_counter() - started, cached=True)
 
         async def work(_: Deadline) -> CutOut:
-            made = await self._in_thread(lambda: self._make(photo))
+            with span("cut out"):
+                made = await self._in_thread(lambda: self._make(photo))
             self._remember(key, made)
             return made
 

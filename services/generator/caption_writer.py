@@ -11,6 +11,7 @@ from prometheus_client import Counter
 from chassis.coalescing import Coalescing
 from chassis.deadlines import Deadline
 from chassis.errors import BackdropError
+from chassis.tracing import span
 from services.generator import reading
 from services.generator.answer_cache import Answer, AnswerCache, key_of
 from services.generator.candidates import Candidate, Unreadable
@@ -151,7 +152,9 @@ class CaptionWriter:
         return replace(answer, usage=Usage()) if joined else answer
 
     async def _answer(self, key: str, task: _Task, deadline: Deadline) -> Answer:
-        known = await self._cache.get(key)
+        with span("cache lookup") as looking:
+            known = await self._cache.get(key)
+            looking.set_attribute("backdrop.cache_hit", known is not None)
         CACHE_LOOKUPS.labels("miss" if known is None else "hit").inc()
         if known is not None:
             return replace(known, usage=Usage(), cached=True)

@@ -3,15 +3,18 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import openai
 import structlog
 from openai.types.chat import ChatCompletion
+from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Histogram
 
 from chassis.circuit import Circuit
 from chassis.deadlines import Deadline
+from chassis.tracing import span
 from services.generator.completion import Completion, read_completion
 from services.generator.dialect import Dialect, Question, Sampling
 from services.generator.errors import LlmRejected, LlmTimeout
@@ -104,15 +107,25 @@ class LanguageModel:
         model = await self.name(deadline)
         async with self._line.place():
             try:
-                with mapped(), LLM_SECONDS.time():
+                with self._chat_span(model) as chat, mapped(), LLM_SECONDS.time():
                     answer = await self._ask(model, question, deadline)
+                    completion = read_completion(answer, model)
+                    _tell(chat, completion)
             except LlmRejected:
                 self._discovered = ""
                 raise
         self._alive_at = time.monotonic()
-        completion = read_completion(answer, model)
         self._prices.count(model, completion.usage)
         return completion.unless_refused()
+
+    def _chat_span(self, model: str) -> AbstractContextManager[Span]:
+        """By the conventions of OpenTelemetry for generative AI; never what was said."""
+        attributes: dict[str, str | float] = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": model,
+            "gen_ai.request.temperature": self._sampling.temperature,
+        }
+        return span(f"chat {model}", attributes, kind=SpanKind.CLIENT)
 
     async def check(self) -> None:
         """Raises while the server does not answer or refuses; a recent answer counts as a sign of life."""
@@ -169,6 +182,12 @@ class LanguageModel:
             return await retrying(deadline)(attempt)
         except TimeoutError as error:
             raise LlmTimeout(f"The language model did not answer in {self._timeout_s:g} s.") from error
+
+
+def _tell(chat: Span, completion: Completion) -> None:
+    chat.set_attribute("gen_ai.response.model", completion.model)
+    chat.set_attribute("gen_ai.usage.input_tokens", completion.usage.prompt_tokens)
+    chat.set_attribute("gen_ai.usage.output_tokens", completion.usage.completion_tokens)
 
 
 def _only(names: Sequence[str]) -> str:

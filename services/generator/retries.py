@@ -14,6 +14,7 @@ from tenacity import (
 from tenacity.stop import stop_base
 
 from chassis.deadlines import Deadline
+from chassis.tracing import current_span
 from services.generator.llm_failures import never_sent, retry_after_s
 
 ATTEMPTS = 3
@@ -59,7 +60,9 @@ class _TooLate(stop_base):
 
 
 def _log_wait(state: RetryCallState) -> None:
-    log.info("retrying", error=type(_error(state)).__name__, wait_s=round(state.upcoming_sleep, 2))
+    facts: dict[str, str | float] = {"error": type(_error(state)).__name__, "wait_s": round(state.upcoming_sleep, 2)}
+    log.info("retrying", **facts)
+    current_span().add_event("retry", facts)
 
 
 def _error(state: RetryCallState) -> BaseException:

@@ -12,6 +12,7 @@ import numpy as np
 from prometheus_client import Counter, Histogram
 
 from chassis.errors import InvalidArgument
+from chassis.tracing import span
 from services.ranker import recommendation_id, slate
 from services.ranker.background import (
     Background,
@@ -365,7 +366,7 @@ async def _search(version: Version[Any], request: Request, query: Query, limit: 
         nudges=query.nudges,
         diversity=request.diversity,
     )
-    with SEARCH_SECONDS.time():
+    with SEARCH_SECONDS.time(), span("search", {"backdrop.limit": limit}):
         found: list[Found] = await version.store.search(search)
     # Backgrounds of one score stand in the order of their names; a diverse slate has an order of its own.
     return found if request.diversity else sorted(found, key=lambda each: (-each.score, str(each.background.name)))
@@ -388,7 +389,8 @@ async def _lesson(version: Version[Any], request: Request, weights: Mapping[Sign
     if product is None or not weights.get(Signal.FEEDBACK):
         return None
     vector = version.space.layout.vector({Signal.PHOTO: product})
-    return learn(await version.store.similar_feedback(request.library, vector, MOST))
+    with span("feedback lookup"):
+        return learn(await version.store.similar_feedback(request.library, vector, MOST))
 
 
 def _product(version: Version[Any], request: Request) -> Vectors | None:

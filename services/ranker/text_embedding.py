@@ -10,6 +10,7 @@ import numpy as np
 from cachetools import LRUCache
 from prometheus_client import Counter, Histogram
 
+from chassis.tracing import span
 from services.ranker.signals import Vectors
 
 # A request waits for at most one batch of each import that runs beside it, and on a CPU larger ones are hardly faster.
@@ -83,7 +84,8 @@ class TextEmbedder:
         loop = asyncio.get_running_loop()
         for start in range(0, len(missing), BATCH_SIZE):
             batch = missing[start : start + BATCH_SIZE]
-            vectors = await loop.run_in_executor(self._thread, self._encode, batch)
+            with span("embedding", {"backdrop.items": len(batch)}):
+                vectors = await loop.run_in_executor(self._thread, self._encode, batch)
             # Copies, for a row of a batch would keep the whole batch in memory.
             known.update((text, vector.copy()) for text, vector in zip(batch, vectors, strict=True))
         self._vectors.update((text, known[text]) for text in missing)

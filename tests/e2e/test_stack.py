@@ -26,6 +26,8 @@ from chassis.probe import is_serving
 from gateway.cli import stack
 from gateway.cli.client import all_backgrounds, connect
 from gateway.cli.supervision import Supervisor
+from tests.e2e.recommendation_trace import INSIDE, is_a_recommendation, nested
+from tests.servers.otlp_receiver import Receiver, receiving
 
 SAMPLES = Path(__file__).parent.parent.parent / "samples"
 EXAMPLES = SAMPLES.parent / "examples"
@@ -85,10 +87,21 @@ def free_ports(count: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def traces() -> Iterator[Receiver]:
+    """Gets the spans of all servers."""
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, traces: Receiver) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("stack")
     port = free_ports(6)
-    with stack.running(folder, port) as supervisor:
+    with contextlib.ExitStack() as servers:
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", traces.endpoint)
+            environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+            supervisor = servers.enter_context(stack.running(folder, port))
         yield Running(supervisor, port, folder)
 
 
@@ -122,6 +135,26 @@ def test_the_main_job(running: Running, shop: str, tmp_path: Path) -> None:
     assert len(response["recommendations"]) == 5  # type: ignore[arg-type]
     assert all(each["reason"] for each in response["recommendations"])  # type: ignore[attr-defined]
     assert {"imageText", "language", "sentenceEmbedding"} == set(response["models"])  # type: ignore[call-overload]
+
+
+def test_the_trace_of_a_recommendation_shows_every_stage(running: Running, shop: str, traces: Receiver) -> None:
+    # A photo that no other test asks about, so that nothing is remembered of it.
+    image = (SAMPLES / "products" / "dumbbell.jpg").read_bytes()
+    request = pb.RecommendRequest(parent=f"libraries/{shop}", image=image, preview=pb.PreviewOptions(count=2))
+    with connect(f"127.0.0.1:{running.port}") as stub:
+        assert stub.Recommend(request, timeout=60).recommendations
+    spans = traces.trace_with(is_a_recommendation, lambda found: nested(found) >= INSIDE)
+
+    chat = next(each for each in spans if each.name.startswith("chat "))
+    assert chat.service == "backdrop-generator"
+    assert chat.attributes["gen_ai.request.model"]
+    assert chat.attributes["gen_ai.usage.input_tokens"] > 0
+    assert chat.attributes["gen_ai.usage.output_tokens"] > 0
+    batch = next(each for each in spans if each.name == "batch of images")
+    waiting = next(each for each in spans if each.name == "images through a batch")
+    assert waiting.events == ["queued", "taken into a batch"]
+    assert waiting.raw.span_id in {each.span_id for each in batch.raw.links}
+    assert batch.raw.span_id in {each.span_id for each in waiting.raw.links}
 
 
 def test_importing_again_skips_what_is_unchanged(running: Running, shop: str, pictures: Path) -> None:
