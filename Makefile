@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos protos-check k8s-check locks audit env-example eval eval-grounding bench bench-captioner bench-generator bench-ranker bench-compositor bench-cost bench-feedback up down samples clean soak bench-replicas chaos
+.PHONY: help setup demo test lint protos protos-check k8s-check telemetry-check dashboard trace locks audit env-example eval eval-grounding bench bench-captioner bench-generator bench-ranker bench-compositor bench-cost bench-feedback up down samples clean soak bench-replicas chaos
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -42,7 +42,7 @@ down: $(READY) ## Stop them
 test: $(READY) ## All tests
 	$(BIN)/pytest $(ARGS)
 
-lint: $(READY) protos-check k8s-check audit ## All static checks
+lint: $(READY) protos-check k8s-check telemetry-check audit ## All static checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy chassis gateway services benchmarks deploy client
@@ -78,6 +78,18 @@ k8s-check: $(READY) ## The Kubernetes manifests can be rendered, and the API of 
 		$(BIN)/python -m deploy.kustomize "$$overlay" > "$$tmp/$$(basename "$$overlay").yaml"; \
 	done; \
 	for version in 1.32 1.37; do $(BIN)/kubernetes-validate --strict --quiet -k $$version "$$tmp"/*.yaml; done
+
+telemetry-check: ## Prometheus takes the alerts, and each fires on what it is for
+	@if command -v promtool >/dev/null; then \
+		promtool check rules deploy/observability/prometheus-alerts.yml; \
+		promtool test rules deploy/observability/prometheus-alerts-test.yml; \
+	else echo "Alerts are not checked: there is no promtool (Debian's package prometheus)."; fi
+
+dashboard: $(READY) ## Write Grafana's dashboard anew from deploy/dashboard.py
+	$(BIN)/python -m deploy.dashboard
+
+trace: $(READY) ## Draw the trace of one recommendation: docs/trace.png
+	$(BIN)/python -m benchmarks.trace
 
 locks: $(READY) ## Write requirements/ anew: each image's packages with their hashes
 	$(BIN)/python -m deploy.locks
