@@ -49,12 +49,15 @@ def draw(spans: Sequence[ReceivedSpan], output: Path) -> None:
     """A waterfall: a bar for each span, indented under its parent, in the colour of its service."""
     rows = _in_order(spans)
     began = min(each.raw.start_time_unix_nano for each in spans)
+    ended = max(each.raw.end_time_unix_nano for each in spans)
+    # Shorter bars could not be seen.
+    shortest = (ended - began) / NANOSECONDS_A_MS / 400
     figure, axes = pyplot.subplots(figsize=(15, 0.27 * len(rows) + 1.2), layout="constrained")
     for row, (_, span) in enumerate(rows):
         start, end = (
             (at - began) / NANOSECONDS_A_MS for at in (span.raw.start_time_unix_nano, span.raw.end_time_unix_nano)
         )
-        axes.barh(row, max(end - start, 2), left=start, color=COLORS[span.service], height=0.7)
+        axes.barh(row, max(end - start, shortest), left=start, color=COLORS[span.service], height=0.7)
         axes.text(end + 8, row, f"{end - start:,.0f} ms", va="center", fontsize=7)
         for event in span.raw.events:
             at = (event.time_unix_nano - began) / NANOSECONDS_A_MS
@@ -67,7 +70,7 @@ def draw(spans: Sequence[ReceivedSpan], output: Path) -> None:
     axes.set_xlabel("milliseconds since the request came; a black stroke is an event, such as taken into a batch")
     axes.spines[["top", "right", "left"]].set_visible(False)
     handles = [Patch(color=color) for color in COLORS.values()]
-    axes.legend(handles, [each.removeprefix("backdrop-") for each in COLORS], loc="upper right")
+    axes.legend(handles, [each.removeprefix("backdrop-") for each in COLORS], loc="center", bbox_to_anchor=(0.4, 0.5))
     figure.savefig(output, dpi=110)
 
 
