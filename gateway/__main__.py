@@ -15,6 +15,7 @@ from gateway.exporter import Exporter
 from gateway.http.app import create_app
 from gateway.http.server import serve_http
 from gateway.importer import Importer
+from gateway.looking import PictureLooker
 from gateway.peers import Captioner, Compositor, Generator, Ranker
 from gateway.photo_cache import PhotoCache
 from gateway.previewing import Previewer
@@ -69,7 +70,7 @@ async def open_gateway(config: GatewayConfig) -> AsyncIterator[Application]:
         cache = PhotoCache(config.cache_size, config.cache_ttl_s, config.cache_previews_mib * 1024 * 1024)
         previewer = Previewer(compositor, assets, cache)
         recommender = Recommender(captioner, writer, ranker, previewer, cache, config.candidate_count)
-        importer = Importer(captioner, writer, ranker, assets, config.import_deadline_s)
+        importer = Importer(PictureLooker(captioner, writer), ranker, assets, config.import_deadline_s)
         exporter = Exporter(ranker, assets)
         servicer = GatewayServicer(recommender, previewer, importer, exporter, ranker, assets, door, config)
         checks = {"captioner": captioner.check, "ranker": ranker.check}

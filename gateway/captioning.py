@@ -1,6 +1,8 @@
 """Captions for a photo: written by the language model, checked against the photo, or made by a template."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import structlog
 from prometheus_client import Counter
@@ -10,8 +12,7 @@ from chassis.errors import BackdropError
 from chassis.languages import is_english
 from chassis.tracing import current_span
 from gateway import grounding, templates
-from gateway.domain import Candidate, Degradation, Draft, Reading, Subject
-from gateway.peers import Captioner, Generator
+from gateway.domain import Candidate, Degradation, Draft, Drafts, Feature, Reading, Subject
 from gateway.stopwatch import Stopwatch
 
 log = structlog.get_logger(__name__)
@@ -52,10 +53,28 @@ class Captioned:
         return any(each.stage == "captions" for each in self.degraded)
 
 
+class TextScorer(Protocol):
+    """Tells how well texts fit a photo that was read: the captioner, over gRPC or in this process."""
+
+    async def score(self, reading: Reading, texts: Sequence[str], timeout_s: float) -> tuple[float, ...]:
+        """The cosine of the photo with each of n texts, n of them, -1 to 1."""
+        ...
+
+
+class LanguageModel(Protocol):
+    """Writes captions from the features of a photo: the generator, or what stands for there being none."""
+
+    async def write(
+        self, features: Sequence[Feature], subject: Subject, count: int, language: str, timeout_s: float
+    ) -> Drafts:
+        """Up to `count` captions, each with a scene, from the sure features of a photo."""
+        ...
+
+
 class CaptionWriter:
     """Asks the generator for captions, drops what the photo does not support, and never comes back empty-handed."""
 
-    def __init__(self, generator: Generator, captioner: Captioner, margin: float) -> None:
+    def __init__(self, generator: LanguageModel, captioner: TextScorer, margin: float) -> None:
         self._generator = generator
         self._captioner = captioner
         self._margin = margin

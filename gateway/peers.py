@@ -101,7 +101,7 @@ class Captioner(Peer):
         """What the encoded photo shows, read against the subject's taxonomy."""
         request = captioner_pb2.ExtractFeaturesRequest(image=image, taxonomy=subject.value)
         call = self._stub.ExtractFeatures(request, timeout=timeout_s, metadata=call_metadata())
-        return _reading(await self._answer(call))
+        return to_reading(await self._answer(call))
 
     async def score(self, reading: Reading, texts: Sequence[str], timeout_s: float) -> tuple[float, ...]:
         """The cosine of the photo with each of n texts, n of them, -1 to 1."""
@@ -351,7 +351,8 @@ def _embedding(message: captioner_pb2.Embedding | ranker_pb2.ImageTextEmbedding)
     return Embedding(tuple(message.values), message.model)
 
 
-def _reading(response: captioner_pb2.ExtractFeaturesResponse) -> Reading:
+def to_reading(response: captioner_pb2.ExtractFeaturesResponse) -> Reading:
+    """What the captioner says of a photo."""
     box, space = response.foreground, response.free_space
     return Reading(
         features=tuple(_feature(each) for each in response.features),

@@ -39,7 +39,7 @@ def import_folder(
     pictures = find_pictures(directory)
     if not pictures:
         fail(f"{directory} holds no pictures.", "Pictures are files with an ending such as .jpg, .png or .webp.")
-    metadata = read_manifest(manifest or _default_manifest(directory)) if use_manifest else {}
+    metadata = read_manifest(manifest or default_manifest(directory)) if use_manifest else {}
     sources = {
         background_id: Source(metadata.get(path.name, Metadata()), partial(read_image, path))
         for background_id, path in pictures.items()
@@ -85,44 +85,53 @@ class Upload:
         """One request for each picture that can be read, read when its turn comes."""
         for background_id, source in self._sources.items():
             try:
-                yield self._request(background_id, source)
+                request = to_request(f"{self._parent}/backgrounds/{background_id}", source.metadata, force=self._force)
+                request.image = source.read_image()
+                if source.read_record:
+                    request.record = source.read_record()
+                yield request
             except UnreadableImage as error:
                 self.unsent[background_id] = str(error)
             # A file that nobody here wrote may hold text that is no Unicode, or a time that is none.
             except (ValueError, OverflowError) as error:
                 self.unsent[background_id] = f"What the manifest says of it cannot be sent: {error}."
 
-    def _request(self, background_id: str, source: Source) -> pb.ImportBackgroundsRequest:
-        known = source.metadata
-        request = pb.ImportBackgroundsRequest(
-            name=f"{self._parent}/backgrounds/{background_id}",
-            image=source.read_image(),
-            title=known.title,
-            keywords=known.keywords,
-            force=self._force,
-            attributes=[pb.Attribute(key=key, values=values) for key, values in known.attributes.items()],
-            record=source.read_record() if source.read_record else None,
-        )
-        if known.expire_time:
-            request.expire_time.FromDatetime(known.expire_time)
-        return request
+
+def to_request(name: str, metadata: Metadata, *, force: bool) -> pb.ImportBackgroundsRequest:
+    """What is to be imported under a name, without its picture; raises `ValueError` or `OverflowError`."""
+    request = pb.ImportBackgroundsRequest(
+        name=name,
+        title=metadata.title,
+        keywords=metadata.keywords,
+        force=force,
+        attributes=[pb.Attribute(key=key, values=values) for key, values in metadata.attributes.items()],
+    )
+    if metadata.expire_time:
+        request.expire_time.FromDatetime(metadata.expire_time)
+    return request
+
+
+def to_background_id(stem: str) -> str:
+    """The id that a picture will have: its file's name in lower case, with dashes."""
+    return slugify(stem, max_length=MAX_ID_LENGTH)
 
 
 def find_pictures(directory: Path) -> dict[str, Path]:
-    """The pictures below a folder by the id that each will have: its file's name in lower case, with dashes."""
+    """The pictures below a folder by the id that each will have."""
     endings = Image.registered_extensions()
     found: dict[str, Path] = {}
     for path in sorted(directory.rglob("*")):
         if path.suffix.lower() not in endings or path.name.startswith(".") or not path.is_file():
             continue
-        background_id = slugify(path.stem, max_length=MAX_ID_LENGTH)
+        background_id = to_background_id(path.stem)
         if background_id in found:
             fail(f"{path} and {found[background_id]} would have the same id, {background_id}; rename one.")
         found[background_id] = path
     return found
 
 
-def _default_manifest(directory: Path) -> Path | None:
+def default_manifest(directory: Path) -> Path | None:
+    """The manifest that lies in a folder, if one does."""
     return next((path for name in MANIFEST_NAMES if (path := directory / name).exists()), None)
 
 

@@ -41,7 +41,7 @@ class CaptionerServicer(CaptionerServiceServicer):
         """See the contract."""
         categories = [_own_category(index, each) for index, each in enumerate(request.categories)]
         photo = await self._reader.read(request.image, request.taxonomy, categories, _deadline(context))
-        return self._features_response(photo)
+        return features_response(self._reader.card.name, photo)
 
     async def ScoreTexts(self, request: pb.ScoreTextsRequest, context: Context) -> pb.ScoreTextsResponse:
         """See the contract."""
@@ -75,21 +75,23 @@ class CaptionerServicer(CaptionerServiceServicer):
             return self._reader.check_embedding(request.embedding.values, request.embedding.model)
         return request.image
 
-    def _features_response(self, read: PhotoFeatures) -> pb.ExtractFeaturesResponse:
-        model, photo = self._reader.card.name, read.photo
-        return pb.ExtractFeaturesResponse(
-            features=[_feature_message(each) for each in read.features],
-            embedding=pb.Embedding(values=read.embedding.tolist(), model=model),
-            foreground=_box_message(photo.box, photo.width, photo.height) if photo.box else None,
-            model=model,
-            image_width=photo.width,
-            image_height=photo.height,
-            content_type=photo.content_type,
-            palette=[pb.PaletteColor(name=each.name, hex=each.hex, share=each.share) for each in read.palette],
-            processing=_processing(read.took, photo.decode_s),
-            free_space=_free_space_message(read.free_space),
-            search_embedding=pb.Embedding(values=read.search_embedding.tolist(), model=model),
-        )
+
+def features_response(model: str, read: PhotoFeatures) -> pb.ExtractFeaturesResponse:
+    """What was read in a photo by the model of that name, as the contract has it."""
+    photo = read.photo
+    return pb.ExtractFeaturesResponse(
+        features=[_feature_message(each) for each in read.features],
+        embedding=pb.Embedding(values=read.embedding.tolist(), model=model),
+        foreground=_box_message(photo.box, photo.width, photo.height) if photo.box else None,
+        model=model,
+        image_width=photo.width,
+        image_height=photo.height,
+        content_type=photo.content_type,
+        palette=[pb.PaletteColor(name=each.name, hex=each.hex, share=each.share) for each in read.palette],
+        processing=_processing(read.took, photo.decode_s),
+        free_space=_free_space_message(read.free_space),
+        search_embedding=pb.Embedding(values=read.search_embedding.tolist(), model=model),
+    )
 
 
 def _deadline(context: Context) -> float | None:

@@ -1,0 +1,146 @@
+"""What Ray runs: one task fetches pictures and leaves out what the library has, an actor reads and imports the rest."""
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import structlog
+
+from backdrop.gateway.v1 import gateway_pb2 as pb
+from chassis.deadlines import Deadline
+from chassis.errors import BackdropError, reason_of
+from jobs.library import STOPPING, Door, Library
+from jobs.pictures import PictureUnreadable, open_source, read_picture
+from jobs.reading import open_looker
+from services.captioner.config import CaptionerConfig
+
+FETCHED = pa.schema(
+    {
+        "file": pa.string(),
+        "request": pa.large_binary(),
+        "image": pa.large_binary(),
+        "outcome": pa.string(),
+        "reason": pa.string(),
+        "message": pa.string(),
+        "degraded": pa.string(),
+    }
+)
+DONE = pa.schema([each for each in FETCHED if each.name not in ("request", "image")])
+_FETCHES_AT_ONCE = 16
+_PICTURE_S = 120.0
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What every worker has to know.
+
+    Attributes:
+        source: folder or URL of the pictures.
+        door: of the gateway.
+        captioner: how the captioner is configured.
+        generator_target: gRPC target; None for captions from templates.
+        force: import what the library has as well.
+    """
+
+    source: str
+    door: Door
+    captioner: CaptionerConfig
+    generator_target: str | None
+    force: bool
+
+
+class Fetch:
+    """Reads the bytes of a page of pictures, and finds out which of them the library has as they are."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def __call__(self, page: pa.Table) -> pa.Table:
+        """Adds the picture to each row that is to be imported, and the outcome to every other."""
+        return pa.Table.from_pylist(asyncio.run(self._fetch_all(page.to_pylist())), FETCHED)
+
+    async def _fetch_all(self, rows: list[Row]) -> list[Row]:
+        at_once = asyncio.Semaphore(_FETCHES_AT_ONCE)
+        store = open_source(self._plan.source)
+        async with Library.connect(self._plan.door) as library:
+
+            async def fetch(row: Row) -> Row:
+                if row["outcome"]:
+                    return row
+                async with at_once:
+                    try:
+                        image = await read_picture(store, row["file"])
+                    except PictureUnreadable as error:
+                        return row | _failed(error.reason, error.message)
+                    request = pb.ImportBackgroundsRequest.FromString(row["request"])
+                    if not self._plan.force and await library.has(request, image):
+                        return row | {"outcome": "unchanged", "request": None}
+                    return row | {"image": image}
+
+            return await asyncio.gather(*map(fetch, rows))
+
+
+class Index:
+    """Reads pictures with the captioner's model, has captions written, and imports each with what was found.
+
+    The model is loaded with the first page. A page that comes again, since its worker died, is done without reading
+    what was acknowledged the first time.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+        self._plan = plan
+        self._at_once = asyncio.Semaphore(2 * plan.captioner.max_batch)
+        self._opened = AsyncExitStack()
+        self._runner = asyncio.Runner()
+        self._runner.run(self._open())
+
+    def __call__(self, page: pa.Table) -> pa.Table:
+        """The outcome of each row."""
+        rows = self._runner.run(self._index_all(page.to_pylist()))
+        return pa.Table.from_pylist([{name: row.get(name) for name in DONE.names} for row in rows], DONE)
+
+    async def _open(self) -> None:
+        opened = self._opened
+        self._looker = await opened.enter_async_context(
+            open_looker(self._plan.captioner, self._plan.generator_target)
+        )
+        self._library = await opened.enter_async_context(Library.connect(self._plan.door))
+
+    async def _index_all(self, rows: list[Row]) -> list[Row]:
+        return await asyncio.gather(*map(self._index, rows))
+
+    async def _index(self, row: Row) -> Row:
+        if row["outcome"]:
+            return row
+        async with self._at_once:
+            try:
+                return row | await self._import(pb.ImportBackgroundsRequest.FromString(row["request"]), row["image"])
+            except STOPPING:
+                raise
+            except BackdropError as error:
+                return row | _failed(error.reason, error.message)
+
+    async def _import(self, request: pb.ImportBackgroundsRequest, image: bytes) -> Row:
+        if not self._plan.force and await self._library.has(request, image):
+            return {"outcome": "unchanged"}
+        own_keys = {each.key for each in request.attributes}
+        record = await self._looker.look(request.name, image, own_keys, Deadline(_PICTURE_S))
+        request.image, request.record = image, record.to_bytes()
+        response = await self._library.add(request)
+        if response.outcome == pb.OUTCOME_FAILED:
+            return _failed(reason_of(response.error), response.error.message)
+        degraded = ",".join(each.reason for each in response.background.degraded)
+        return {"outcome": _OUTCOMES[response.outcome], "degraded": degraded}
+
+
+_OUTCOMES = {pb.OUTCOME_CREATED: "created", pb.OUTCOME_UPDATED: "updated", pb.OUTCOME_UNCHANGED: "unchanged"}
+
+
+def _failed(reason: str, message: str) -> Row:
+    return {"outcome": "failed", "reason": reason, "message": message}
