@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos protos-check k8s-check telemetry-check dashboard trace locks audit env-example eval eval-grounding bench bench-captioner bench-generator bench-ranker bench-compositor bench-cost bench-feedback up down samples clean soak bench-replicas chaos
+.PHONY: help setup demo test lint protos protos-check k8s-check telemetry-check dashboard trace locks audit env-example eval eval-grounding bench bench-captioner bench-generator bench-ranker bench-compositor bench-cost bench-feedback bench-bulk up down samples clean soak bench-replicas chaos images images-check
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Backdrop needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,bulk,dev]'
 	touch $@
 
 demo: $(READY) ## The main job on the samples; pictures go to demo/, KEEP=1 leaves the servers running
@@ -45,13 +45,13 @@ test: $(READY) ## All tests
 lint: $(READY) protos-check k8s-check telemetry-check audit ## All static checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy chassis gateway services benchmarks deploy client
+	$(BIN)/mypy chassis gateway jobs services benchmarks deploy client
 	$(BIN)/lint-imports
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
-	$(BIN)/shellcheck .ci/run examples/curl.sh
+	$(BIN)/shellcheck --external-sources .ci/run examples/curl.sh deploy/images/*.sh
 
 protos: $(READY) ## Write gen/ anew from protos/
 	$(BIN)/buf format --write --path protos/backdrop
@@ -135,6 +135,15 @@ chaos: $(READY) ## Faults in a stack that works (Linux, as root): what clients s
 
 soak: $(READY) ## An hour at 70 % of the capacity: latency, memory and handles stay flat (ARGS="--minutes 5 --cores 0")
 	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+bench-bulk: $(READY) ## The bulk job with one and two workers, against backdrop import
+	$(BIN)/python -m benchmarks.bulk_indexing $(ARGS)
+
+images: $(READY) ## Build all images without Docker, by buildah (Debian's packages buildah and debootstrap; root)
+	deploy/images/build.sh $(TARGETS)
+
+images-check: $(READY) ## Start each image that was built, and have them recommend
+	$(BIN)/python -m deploy.images.start
 
 samples: ## Render the samples anew with Blender (hours; see samples/README.md)
 	$(PYTHON) -m venv .venv-samples

@@ -186,7 +186,12 @@ def from_rpc(error: grpc.aio.AioRpcError, peer: str) -> BackdropError:
         mapped = error_class(f"The {peer} {sentence}", retry_after_s=1)
         mapped.reason = f"{peer.upper()}_{suffix}"
         return mapped
-    mapped = _CLASS_OF_CODE.get(error.code(), BackdropError)(
+    return from_status(status)
+
+
+def from_status(status: status_pb2.Status) -> BackdropError:
+    """The error that `to_status` made `status` of, as far as it matters to our own caller."""
+    mapped = _CLASS_OF_CODE.get(status.code, BackdropError)(
         status.message, violations=violations_of(status), retry_after_s=retry_after_s_of(status)
     )
     mapped.reason = reason_of(status)
@@ -202,8 +207,8 @@ def retry_after_s_of(status: status_pb2.Status) -> float | None:
     return None
 
 
-_CLASS_OF_CODE: dict[grpc.StatusCode, type[BackdropError]] = {
-    each.code: each
+_CLASS_OF_CODE: dict[int, type[BackdropError]] = {
+    each.code.value[0]: each
     for each in (InvalidArgument, NotFound, FailedPrecondition, ResourceExhausted, Unavailable, DeadlineExceeded)
 }
 _TRANSPORT_ERRORS: dict[grpc.StatusCode, tuple[type[BackdropError], str, str]] = {

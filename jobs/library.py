@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from google.rpc import code_pb2, status_pb2
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from backdrop.gateway.v1 import gateway_pb2_grpc
@@ -19,12 +18,11 @@ from chassis.errors import (
     FailedPrecondition,
     NotFound,
     PermissionDenied,
+    ResourceExhausted,
     Unauthenticated,
     Unavailable,
     from_rpc,
-    reason_of,
-    retry_after_s_of,
-    violations_of,
+    from_status,
 )
 from chassis.tls import channel_credentials
 
@@ -33,7 +31,7 @@ CALL_S = 60.0
 PATIENCE_S = 120.0
 """How long a gateway that is down or overloaded is asked again, for one picture."""
 _PAUSE_S = 1.0
-_PASSING = (code_pb2.UNAVAILABLE, code_pb2.RESOURCE_EXHAUSTED)
+_NOT_LET_IN = {each.code: each for each in (PermissionDenied, Unauthenticated)}
 
 
 class OtherModel(FailedPrecondition):
@@ -42,7 +40,13 @@ class OtherModel(FailedPrecondition):
     reason = "OTHER_MODEL"
 
 
-STOPPING = (OtherModel, PermissionDenied, Unauthenticated, Unavailable)
+class LibraryLost(Unavailable):
+    """The gateway, or what it needs, stayed away for longer than the job waits."""
+
+    reason = "LIBRARY_LOST"
+
+
+STOPPING = (OtherModel, PermissionDenied, Unauthenticated, LibraryLost)
 """What would befall the next picture too: the job stops instead of failing them all."""
 
 
@@ -94,29 +98,32 @@ class Library:
     async def add(self, request: pb.ImportBackgroundsRequest) -> pb.ImportBackgroundsResponse:
         """Imports one background.
 
-        Returns:
-            The outcome, which may be a failure of this background alone.
-
         Raises:
             OtherModel: the record is of another image-text model than the library's.
-            BackdropError: the gateway refuses the call, or stays away.
+            LibraryLost: the gateway stays away.
+            BackdropError: the background cannot be imported.
         """
-        response = await self._patiently(lambda: self._send(request))
-        if any(each.field == "record" for each in violations_of(response.error)):
+        try:
+            response: pb.ImportBackgroundsResponse = await self._patiently(lambda: self._send(request))
+        except BackdropError as error:
+            # The job itself wrote the record, of the picture it came with: what can be wrong is wrong for all pictures.
+            if all(each.field != "record" for each in error.violations):
+                raise
             raise OtherModel(
-                f"{response.error.message} If it speaks of another model, set BACKDROP_CAPTIONER_MODEL as for the"
-                " captioner of this installation."
-            )
+                f"{error.message} If it speaks of another model, set BACKDROP_CAPTIONER_MODEL as for the captioner"
+                " of this installation."
+            ) from error
         return response
 
     async def _send(self, request: pb.ImportBackgroundsRequest) -> pb.ImportBackgroundsResponse:
         call = self._stub.ImportBackgrounds(iter([request]), timeout=CALL_S, metadata=self._metadata)
-        response: pb.ImportBackgroundsResponse = await call.read()
+        response: Any = await call.read()
         if response is grpc.aio.EOF:
             raise Unavailable("The gateway ended the call without an answer.")
-        if response.error.code in _PASSING:
-            raise _passing(response.error)
-        return response
+        if response.outcome == pb.OUTCOME_FAILED:
+            raise from_status(response.error)
+        imported: pb.ImportBackgroundsResponse = response
+        return imported
 
     async def _patiently(self, call: Any) -> Any:
         give_up = asyncio.get_running_loop().time() + PATIENCE_S
@@ -124,18 +131,20 @@ class Library:
             try:
                 return await call()
             except (grpc.aio.AioRpcError, BackdropError) as error:
-                failure = from_rpc(error, "gateway") if isinstance(error, grpc.aio.AioRpcError) else error
+                failure = _failure(error) if isinstance(error, grpc.aio.AioRpcError) else error
                 pause_s = failure.retry_after_s or _PAUSE_S
-                late = asyncio.get_running_loop().time() + pause_s > give_up
-                if failure.code.value[0] not in _PASSING or late:
+                if not isinstance(failure, Unavailable | ResourceExhausted):
                     raise failure from error
+                if asyncio.get_running_loop().time() + pause_s > give_up:
+                    raise LibraryLost(f"{failure.message} ({failure.reason}, for {PATIENCE_S:.0f} s)") from error
                 await asyncio.sleep(pause_s)
 
 
-def _passing(status: status_pb2.Status) -> BackdropError:
-    error = Unavailable(status.message, retry_after_s=retry_after_s_of(status))
-    error.reason = reason_of(status)
-    return error
+def _failure(error: grpc.aio.AioRpcError) -> BackdropError:
+    failure = from_rpc(error, "gateway")
+    if error.code() not in _NOT_LET_IN:
+        return failure
+    return _NOT_LET_IN[error.code()](failure.message)
 
 
 def _same(known: pb.Background, request: pb.ImportBackgroundsRequest, image: bytes) -> bool:

@@ -14,8 +14,8 @@ from gateway.cli.client import MAX_IMAGE_BYTES
 from gateway.cli.importing import to_background_id, to_request
 from gateway.cli.manifest import Metadata
 
-PAGE = 64
-"""Pictures that travel together: few enough that a page of large ones fits in memory."""
+PAGE = 16
+"""Pictures that travel together: a batch of the model, and few enough that large ones fit in Ray's memory."""
 
 
 class SourceUnusable(FailedPrecondition):
@@ -63,9 +63,7 @@ def list_files(url: str) -> Iterator[list[tuple[str, int]]]:
         raise SourceUnusable(f"Cannot list {url}: {error}") from error
 
 
-def find_pictures(
-    url: str, parent: str, metadata: Mapping[str, Metadata], *, force: bool
-) -> Iterator[list[Picture]]:
+def find_pictures(url: str, parent: str, metadata: Mapping[str, Metadata], *, force: bool) -> Iterator[list[Picture]]:
     """All pictures as they are to be imported into the library `parent`, in pages.
 
     Of two pictures that would have the same id, the one that is found second is an error of its own.

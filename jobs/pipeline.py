@@ -1,4 +1,4 @@
-"""The job as a stream of Ray Data: pages of names, then pictures, then outcomes; no stage runs far ahead of the next."""
+"""The job as a stream of Ray Data: pages of names, then pictures, then outcomes; no stage runs far ahead."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -58,9 +58,7 @@ def run(plan: Plan, parent: str, metadata: Mapping[str, Metadata], workers: Work
     # Each block that the listing gives is passed on at once, not kept until it is large.
     context.target_min_block_size = 1
     context.target_max_block_size = 1
-    pages = ray.data.read_datasource(
-        Pictures(plan, parent, metadata), override_num_blocks=1, ray_remote_args={"num_cpus": _LIGHT}
-    )
+    pages = ray.data.read_datasource(Pictures(plan, parent, metadata), override_num_blocks=1, num_cpus=_LIGHT)
     fetched = pages.map_batches(
         Fetch(plan).__call__, batch_size=None, batch_format="pyarrow", num_cpus=_LIGHT, concurrency=workers.count + 1
     )

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 from chassis.errors import Unavailable
 from gateway.captioning import CaptionWriter, LanguageModel
-from gateway.config import GatewayConfig
 from gateway.domain import Drafts, Feature, Reading, Subject
 from gateway.looking import PictureLooker
 from gateway.peers import Generator, to_reading
@@ -48,7 +47,9 @@ class _NoGenerator:
 
 
 @asynccontextmanager
-async def open_looker(config: CaptionerConfig, generator_target: str | None) -> AsyncIterator[PictureLooker]:
+async def open_looker(
+    config: CaptionerConfig, generator_target: str | None, grounding_margin: float
+) -> AsyncIterator[PictureLooker]:
     """Loads the captioner's model; captions are written by the generator at the target, or by templates.
 
     Raises:
@@ -60,12 +61,11 @@ async def open_looker(config: CaptionerConfig, generator_target: str | None) -> 
         open_reader(config, worker) as reader,
     ):
         captioner = LocalCaptioner(reader)
-        margin = GatewayConfig.model_fields["grounding_margin"].default
         if generator_target is None:
-            yield _looker(_NoGenerator(), captioner, margin)
+            yield _looker(_NoGenerator(), captioner, grounding_margin)
             return
         async with Generator.connect(generator_target) as generator:
-            yield _looker(generator, captioner, margin)
+            yield _looker(generator, captioner, grounding_margin)
 
 
 def _looker(generator: LanguageModel, captioner: LocalCaptioner, margin: float) -> PictureLooker:

@@ -11,7 +11,7 @@ import structlog
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from chassis.deadlines import Deadline
-from chassis.errors import BackdropError, reason_of
+from chassis.errors import BackdropError, FailedPrecondition, InvalidArgument
 from jobs.library import STOPPING, Door, Library
 from jobs.pictures import PictureUnreadable, open_source, read_picture
 from jobs.reading import open_looker
@@ -31,6 +31,8 @@ FETCHED = pa.schema(
 DONE = pa.schema([each for each in FETCHED if each.name not in ("request", "image")])
 _FETCHES_AT_ONCE = 16
 _PICTURE_S = 120.0
+_TRIES = 3
+_PAUSE_S = 5.0
 
 Row = dict[str, Any]
 
@@ -44,6 +46,7 @@ class Plan:
         door: of the gateway.
         captioner: how the captioner is configured.
         generator_target: gRPC target; None for captions from templates.
+        grounding_margin: the gateway's.
         force: import what the library has as well.
     """
 
@@ -51,6 +54,7 @@ class Plan:
     door: Door
     captioner: CaptionerConfig
     generator_target: str | None
+    grounding_margin: float
     force: bool
 
 
@@ -78,8 +82,11 @@ class Fetch:
                     except PictureUnreadable as error:
                         return row | _failed(error.reason, error.message)
                     request = pb.ImportBackgroundsRequest.FromString(row["request"])
-                    if not self._plan.force and await library.has(request, image):
-                        return row | {"outcome": "unchanged", "request": None}
+                    try:
+                        if not self._plan.force and await library.has(request, image):
+                            return row | {"outcome": "unchanged", "request": None}
+                    except BackdropError as error:
+                        return row | _refused(error)
                     return row | {"image": image}
 
             return await asyncio.gather(*map(fetch, rows))
@@ -106,11 +113,11 @@ class Index:
         return pa.Table.from_pylist([{name: row.get(name) for name in DONE.names} for row in rows], DONE)
 
     async def _open(self) -> None:
-        opened = self._opened
+        opened, plan = self._opened, self._plan
         self._looker = await opened.enter_async_context(
-            open_looker(self._plan.captioner, self._plan.generator_target)
+            open_looker(plan.captioner, plan.generator_target, plan.grounding_margin)
         )
-        self._library = await opened.enter_async_context(Library.connect(self._plan.door))
+        self._library = await opened.enter_async_context(Library.connect(plan.door))
 
     async def _index_all(self, rows: list[Row]) -> list[Row]:
         return await asyncio.gather(*map(self._index, rows))
@@ -119,12 +126,16 @@ class Index:
         if row["outcome"]:
             return row
         async with self._at_once:
-            try:
-                return row | await self._import(pb.ImportBackgroundsRequest.FromString(row["request"]), row["image"])
-            except STOPPING:
-                raise
-            except BackdropError as error:
-                return row | _failed(error.reason, error.message)
+            for tries_left in reversed(range(_TRIES)):
+                try:
+                    request = pb.ImportBackgroundsRequest.FromString(row["request"])
+                    return row | await self._import(request, row["image"])
+                except BackdropError as error:
+                    if isinstance(error, (InvalidArgument, FailedPrecondition, *STOPPING)) or not tries_left:
+                        return row | _refused(error)
+                    # A model that is started again takes seconds.
+                    await asyncio.sleep(error.retry_after_s or _PAUSE_S)
+            raise AssertionError("the last try returns")
 
     async def _import(self, request: pb.ImportBackgroundsRequest, image: bytes) -> Row:
         if not self._plan.force and await self._library.has(request, image):
@@ -133,13 +144,16 @@ class Index:
         record = await self._looker.look(request.name, image, own_keys, Deadline(_PICTURE_S))
         request.image, request.record = image, record.to_bytes()
         response = await self._library.add(request)
-        if response.outcome == pb.OUTCOME_FAILED:
-            return _failed(reason_of(response.error), response.error.message)
         degraded = ",".join(each.reason for each in response.background.degraded)
         return {"outcome": _OUTCOMES[response.outcome], "degraded": degraded}
 
 
 _OUTCOMES = {pb.OUTCOME_CREATED: "created", pb.OUTCOME_UPDATED: "updated", pb.OUTCOME_UNCHANGED: "unchanged"}
+
+
+def _refused(error: BackdropError) -> Row:
+    # As a row, since Ray would tell of an exception in pages of its own, and lose its class.
+    return _failed(error.reason, error.message) | ({"outcome": "stopped"} if isinstance(error, STOPPING) else {})
 
 
 def _failed(reason: str, message: str) -> Row:
