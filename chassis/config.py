@@ -1,4 +1,8 @@
-"""Configuration from the environment: one pydantic-settings class a service, built once at the start."""
+"""Configuration from the environment: one pydantic-settings class a service, built once at the start.
+
+A setting may also be a file, as secrets are mounted: named as its variable in lower case, in the folder
+BACKDROP_SECRETS_DIR or, where there is one, /run/secrets. A variable wins over a file.
+"""
 
 import difflib
 import os
@@ -7,7 +11,10 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+SECRETS_DIR = Path("/run/secrets")
+"""Where Docker mounts secrets: read when it is there and BACKDROP_SECRETS_DIR names no other folder."""
 
 
 class ServerConfig(BaseSettings):
@@ -15,6 +22,8 @@ class ServerConfig(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_file=".env",
+        # An empty path would be the working directory.
+        env_ignore_empty=True,
         extra="ignore",
         frozen=True,
         use_attribute_docstrings=True,
@@ -66,15 +75,19 @@ Config = TypeVar("Config", bound=ServerConfig)
 
 
 def load(config_class: type[Config]) -> Config:
-    """Builds the configuration from the environment and `./.env`, or ends the process with every problem listed."""
+    """Builds the configuration from the environment, `./.env` and secrets, or ends the process, every problem listed."""
     try:
-        config = config_class()
+        secrets = _secrets_dir()
+        config = config_class(_secrets_dir=secrets)  # type: ignore[call-arg]  # mypy sees the fields alone.
+        problems = _misspelt(config_class, secrets)
     except ValidationError as error:
         problems = [f"{env_name(config_class, str(each['loc'][0]))}: {each['msg']}" for each in error.errors()]
-    else:
-        problems = _misspelt(config_class)
-        if not problems:
-            return config
+    except SettingsError as error:
+        problems = [str(error)]
+    except OSError as error:
+        problems = [f"BACKDROP_SECRETS_DIR: {error.filename}: {error.strerror}"]
+    if not problems:
+        return config
     print("Bad configuration:", *problems, sep="\n  ", file=sys.stderr)
     sys.exit(2)
 
@@ -84,11 +97,20 @@ def env_name(config_class: type[ServerConfig], field: str) -> str:
     return f"{config_class.model_config.get('env_prefix', '')}{field}".upper()
 
 
-def _misspelt(config_class: type[ServerConfig]) -> list[str]:
-    """Variables with the service's prefix that set nothing: most likely a typing mistake."""
+def _secrets_dir() -> Path | None:
+    named = os.environ.get("BACKDROP_SECRETS_DIR")
+    if not named:
+        return SECRETS_DIR if SECRETS_DIR.is_dir() else None
+    os.listdir(named)  # A folder that is asked for must be there; pydantic-settings only warns.
+    return Path(named)
+
+
+def _misspelt(config_class: type[ServerConfig], secrets: Path | None) -> list[str]:
+    """Variables and files with the service's prefix that set nothing: most likely a typing mistake."""
     known = [env_name(config_class, field) for field in config_class.model_fields]
     prefix = config_class.model_config.get("env_prefix", "")
-    unknown = [name for name in os.environ if prefix and name.startswith(prefix) and name not in known]
+    found = {*os.environ, *(file.name.upper() for file in (secrets.iterdir() if secrets else ()))}
+    unknown = [name for name in found if prefix and name.startswith(prefix) and name not in known]
     return [f"{name}: no such setting{_suggestion(name, known)}" for name in sorted(unknown)]
 
 

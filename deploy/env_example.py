@@ -18,6 +18,9 @@ PATH = Path(__file__).parent.parent / ".env.example"
 HEADER = """\
 # Every setting of Backdrop with its default. Copy this file to .env and take the # off what you change; the
 # environment overrules the file. Written by `make env-example` from the services' config.py.
+#
+# A secret may be a file instead, named as its variable in lower case (backdrop_ranker_qdrant_api_key), in the folder
+# that BACKDROP_SECRETS_DIR names in the environment, or in /run/secrets. What is set here overrules it.
 """
 
 

@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from chassis import config as chassis_config
 from chassis.config import ServerConfig, load
 
 
@@ -11,6 +12,8 @@ class ExampleConfig(ServerConfig):
     model_config = SettingsConfigDict(env_prefix="BACKDROP_EXAMPLE_")
 
     queue_length: int = 4
+    folder: Path | None = None
+    table: dict[str, int] = Field(default_factory=dict)
     key: SecretStr = SecretStr("")
 
 
@@ -54,3 +57,65 @@ def test_a_misspelt_setting_stops_the_start(
 def test_secrets_never_print(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKDROP_EXAMPLE_KEY", "hunter2")
     assert "hunter2" not in repr(load(ExampleConfig))
+
+
+@pytest.fixture
+def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    monkeypatch.setenv("BACKDROP_SECRETS_DIR", str(folder))
+    return folder
+
+
+def test_a_secret_may_be_a_file_and_a_variable_wins(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (secrets / "backdrop_example_key").write_text("hunter2\n")
+    (secrets / "backdrop_other_key").write_text("of another service")
+    assert load(ExampleConfig).key.get_secret_value() == "hunter2"
+    monkeypatch.setenv("BACKDROP_EXAMPLE_KEY", "")
+    assert load(ExampleConfig).key.get_secret_value() == "hunter2"
+    monkeypatch.setenv("BACKDROP_EXAMPLE_KEY", "hunter3")
+    assert load(ExampleConfig).key.get_secret_value() == "hunter3"
+
+
+def test_secrets_are_read_where_docker_mounts_them(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BACKDROP_SECRETS_DIR")
+    monkeypatch.setattr(chassis_config, "SECRETS_DIR", secrets)
+    (secrets / "backdrop_example_key").write_text("hunter2")
+    assert load(ExampleConfig).key.get_secret_value() == "hunter2"
+
+
+def test_no_folder_of_secrets_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chassis_config, "SECRETS_DIR", tmp_path / "none")
+    assert load(ExampleConfig).key.get_secret_value() == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("BACKDROP_SECRETS_DIR", "/no/such/folder", "BACKDROP_SECRETS_DIR: /no/such/folder: No such file or directory"),
+        ("BACKDROP_SECRETS_DIR", __file__, f"BACKDROP_SECRETS_DIR: {__file__}: Not a directory"),
+        ("BACKDROP_EXAMPLE_TABLE", "{no JSON", 'error parsing value for field "table"'),
+    ],
+)
+def test_what_cannot_be_read_stops_the_start(
+    name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as stopped:
+        load(ExampleConfig)
+    assert stopped.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_misspelt_secret_stops_the_start(secrets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (secrets / "backdrop_example_kye").write_text("hunter2")
+    with pytest.raises(SystemExit):
+        load(ExampleConfig)
+    printed = capsys.readouterr().err
+    assert "BACKDROP_EXAMPLE_KYE: no such setting; did you mean BACKDROP_EXAMPLE_KEY?" in printed
+    assert "hunter2" not in printed
+
+
+def test_an_empty_variable_sets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKDROP_EXAMPLE_FOLDER", "")
+    assert load(ExampleConfig).folder is None
