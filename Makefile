@@ -33,11 +33,17 @@ demo: $(READY) ## The main job on the samples; pictures go to demo/, KEEP=1 leav
 		backdrop recommend samples/products/$$product.jpg --library samples --sheet demo/$$product.png; \
 	done
 
-up: $(READY) ## Start all servers on this machine
-	$(BIN)/backdrop up
+# Empty where there is no Docker with Compose, or its daemon does not answer.
+COMPOSE := $(if $(filter up down,$(MAKECMDGOALS)),$(shell \
+	docker version >/dev/null 2>&1 && docker compose version >/dev/null 2>&1 && echo docker compose))
 
-down: $(READY) ## Stop them
-	$(BIN)/backdrop down
+up: $(if $(COMPOSE),,$(READY)) ## Start everything: containers where Docker Compose is and answers, else processes
+	@echo "$(if $(COMPOSE),With Docker Compose.,As processes: no Docker with Compose answers here.)"
+	$(if $(COMPOSE),$(COMPOSE) up --build --detach --wait,$(BIN)/backdrop up)
+
+down: ## Stop it, containers and processes; libraries stay
+	@$(if $(COMPOSE),$(COMPOSE) --profile "*" down)
+	@if [ -x $(BIN)/backdrop ]; then $(BIN)/backdrop down; fi
 
 test: $(READY) ## All tests
 	$(BIN)/pytest $(ARGS)
@@ -49,6 +55,7 @@ lint: $(READY) protos-check k8s-check telemetry-check audit ## All static checks
 	$(BIN)/lint-imports
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+	for profile in "" gpu observability "*"; do COMPOSE_PROFILES="$$profile" $(BIN)/docker-compose config --quiet; done
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/shellcheck --external-sources .ci/run examples/curl.sh deploy/images/*.sh

@@ -75,7 +75,7 @@ Config = TypeVar("Config", bound=ServerConfig)
 
 
 def load(config_class: type[Config]) -> Config:
-    """Builds the configuration from the environment, `./.env` and secrets, or ends the process, every problem listed."""
+    """Builds the configuration from environment, `./.env` and secrets, or ends the process with all problems listed."""
     try:
         secrets = _secrets_dir()
         config = config_class(_secrets_dir=secrets)  # type: ignore[call-arg]  # mypy sees the fields alone.
