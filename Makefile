@@ -86,9 +86,9 @@ k8s-check: $(READY) ## The Kubernetes manifests can be rendered, and the API of 
 	done; \
 	for version in 1.32 1.37; do $(BIN)/kubernetes-validate --strict --quiet -k $$version "$$tmp"/*.yaml; done
 
-telemetry-check: ## Prometheus takes the alerts, and each fires on what it is for
+telemetry-check: ## Prometheus takes its settings and the alerts, and each fires on what it is for
 	@if command -v promtool >/dev/null; then \
-		promtool check rules deploy/observability/prometheus-alerts.yml; \
+		promtool check config deploy/observability/prometheus.yml; \
 		promtool test rules deploy/observability/prometheus-alerts-test.yml; \
 	else echo "Alerts are not checked: there is no promtool (Debian's package prometheus)."; fi
 
