@@ -45,7 +45,9 @@ class Image:
     @property
     def unpacked_mb(self) -> int:
         """The sum of its files, in MB, as engines report it."""
-        used = subprocess.run(["du", "-sx", "--apparent-size", "--block-size=1MB", self.root], check=True, capture_output=True, text=True)
+        used = subprocess.run(
+            ["du", "-sx", "--apparent-size", "--block-size=1MB", self.root], check=True, capture_output=True, text=True
+        )
         return int(used.stdout.split()[0])
 
     def enter(self, data: Path, command: list[str], settings: Mapping[str, str]) -> list[str]:
