@@ -1,7 +1,7 @@
 """What each process of a stack holds: memory, file descriptors and threads."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -18,14 +18,13 @@ class Holding:
 
     Attributes:
         at_s: on the clock of the traffic.
-        process: its server, and its place among that server's processes.
+        process: its server; the children of a server count as one, since a new one may take the place of another.
         pss_mib: resident memory, of which pages that processes share count in part.
         handles: open file descriptors.
     """
 
     at_s: float
     process: str
-    pid: int
     rss_mib: float
     pss_mib: float
     handles: int
@@ -40,16 +39,22 @@ async def watch(supervisor: Supervisor, now_s: Callable[[], float], every_s: flo
 
 
 def look(supervisor: Supervisor, at_s: float) -> Iterator[Holding]:
-    """What every process of the servers holds now."""
+    """What each server holds now, and what its children hold together."""
     for server in supervisor.processes():
         with suppress(psutil.NoSuchProcess):
             top = psutil.Process(server.pid)
-            for place, each in enumerate([top, *top.children(recursive=True)]):
-                yield _holding(at_s, f"{server.name} {place}" if place else server.name, each)
+            yield _holding(at_s, server.name, [top])
+            if children := top.children(recursive=True):
+                yield _holding(at_s, f"{server.name}'s children", children)
 
 
-def _holding(at_s: float, name: str, process: psutil.Process) -> Holding:
-    memory = process.memory_full_info()
+def _holding(at_s: float, name: str, processes: Sequence[psutil.Process]) -> Holding:
+    memory = [each.memory_full_info() for each in processes]
     return Holding(
-        at_s, name, process.pid, memory.rss / MIB, memory.pss / MIB, process.num_fds(), process.num_threads()
+        at_s,
+        name,
+        rss_mib=sum(each.rss for each in memory) / MIB,
+        pss_mib=sum(each.pss for each in memory) / MIB,
+        handles=sum(each.num_fds() for each in processes),
+        threads=sum(each.num_threads() for each in processes),
     )
