@@ -15,11 +15,11 @@ export function start() {
 export async function load() {
   byId("rule-note").textContent = "";
   const turn = ++turns;
-  show([]);
   try {
     const found = await current();
     if (turn === turns) show(found);
   } catch (error) {
+    show([]);
     showError(error);
   }
 }
@@ -90,7 +90,9 @@ async function change(edit) {
   }
 }
 
+// What is shown already stays, and with it the focus.
 function show(now) {
+  if (JSON.stringify(now) === JSON.stringify(rules)) return;
   rules = now;
   byId("rule-list").replaceChildren(...rules.map(row));
 }

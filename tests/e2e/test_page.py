@@ -170,6 +170,7 @@ def test_the_library_is_searched_and_emptied(page: Page, shop: Shop) -> None:
 
 def test_rules_are_added_and_removed_with_the_keyboard(page: Page, shop: Shop) -> None:
     import_pictures(page)
+    expect(page.locator("#rule-keys option")).to_have_count(3)
     assert page.locator("#rule-keys option").evaluate_all("each => each.map(e => e.value)") == [
         "color",
         "mood",
