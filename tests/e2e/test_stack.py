@@ -96,7 +96,7 @@ def traces() -> Iterator[Receiver]:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, traces: Receiver) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("stack")
-    port = free_ports(6)
+    port = free_ports(7)
     with contextlib.ExitStack() as servers:
         with pytest.MonkeyPatch.context() as environment:
             environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", traces.endpoint)
@@ -470,7 +470,7 @@ def test_up_says_that_a_port_is_taken(running: Running, shop: str, tmp_path: Pat
 
 def test_up_says_that_another_process_holds_the_rankers_folder(running: Running, tmp_path: Path) -> None:
     held = dataclasses.replace(running, settings={"BACKDROP_RANKER_STORE_PATH": str(running.folder / "ranker")})
-    failed = held.backdrop("up", "--data", str(tmp_path), "--port", str(free_ports(6)))
+    failed = held.backdrop("up", "--data", str(tmp_path), "--port", str(free_ports(7)))
     assert failed.returncode == 1
     assert "The ranker did not start." in failed.stderr
     assert "STORE_IN_USE" in failed.stderr
