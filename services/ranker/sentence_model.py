@@ -137,10 +137,13 @@ def _tensors(transformer: "SentenceTransformer", texts: Sequence[str]) -> dict[s
 
 
 def _digest(transformer: "SentenceTransformer") -> str:
+    import torch
+
     digest = hashlib.sha256(str(transformer).encode())
     for name, weights in transformer.state_dict().items():
         digest.update(name.encode())
-        digest.update(weights.contiguous().numpy().data)
+        # As bytes, for numpy has no bfloat16.
+        digest.update(weights.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
 
