@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from chassis.errors import BackdropError
+from chassis.errors import BackdropError, InvalidArgument
 from gateway.domain import Feature, Label, Subject
-from gateway.peers import Captioner, Generator, Peer
+from gateway.peers.captioner import Captioner
+from gateway.peers.generator import Generator
+from gateway.peers.peer import Peer
 from tests.servers.replica import replica, target
 
 FEATURES = (Feature("object_type", (Label("mug", 0.9, 0.5),)),)
@@ -80,3 +82,19 @@ async def test_a_replica_too_slow_for_its_callers_is_left_alone() -> None:
                 await asyncio.sleep(0.02)
     assert set(answered) == {str(quick.pid), "CAPTIONER_TIMEOUT"}
     assert answered[-20:] == [str(quick.pid)] * 20
+
+
+async def test_callers_mistakes_take_no_replica_away() -> None:
+    with replica("captioner") as (_, one), replica("captioner") as (_, other):
+        async with Captioner.connect(target(one, other)) as captioner:
+            answered: list[str] = []
+            # One photo in seven is good; seven is odd, so that each replica is given some.
+            for number in range(700):
+                if number % 7:
+                    with pytest.raises(InvalidArgument):
+                        await captioner.read(b"not a photo", Subject.PRODUCT, PATIENT_S)
+                else:
+                    answered.append((await captioner.read(b"photo", Subject.PRODUCT, PATIENT_S)).model)
+                await asyncio.sleep(0.01)
+    # Those of the time in which the mistakes before count.
+    assert sorted(Counter(answered[-30:]).values()) == [15, 15]
