@@ -24,7 +24,7 @@ from benchmarks.samples import PRODUCTS
 from chassis.probe import is_serving
 from gateway.cli.console import stdout
 from gateway.domain import Subject
-from gateway.peers import Captioner
+from gateway.peers.captioner import Captioner
 from tests.servers.replica import replica
 
 WARM_UP_S = 3.0

@@ -16,7 +16,10 @@ from gateway.http.app import create_app
 from gateway.http.server import serve_http
 from gateway.importer import Importer
 from gateway.looking import PictureLooker
-from gateway.peers import Captioner, Compositor, Generator, Ranker
+from gateway.peers.captioner import Captioner
+from gateway.peers.compositor import Compositor
+from gateway.peers.generator import Generator
+from gateway.peers.ranker import Ranker
 from gateway.photo_cache import PhotoCache
 from gateway.previewing import Previewer
 from gateway.recommender import Recommender

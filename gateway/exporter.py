@@ -9,7 +9,7 @@ from aiostream import Stream, stream
 from chassis.errors import BackdropError
 from gateway.assets import Assets, PictureMissing
 from gateway.domain import Background
-from gateway.peers import Ranker
+from gateway.peers.ranker import Ranker
 from gateway.records import PictureRecord
 
 READ_AHEAD = 4

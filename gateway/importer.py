@@ -9,12 +9,12 @@ from functools import cached_property
 import structlog
 
 from chassis.deadlines import Deadline
-from chassis.errors import BackdropError, InvalidArgument, NotFound
+from chassis.errors import BackdropError, FailedPrecondition, InvalidArgument, NotFound
 from gateway import records
 from gateway.assets import Assets
 from gateway.domain import Background, Caption, CaptionSource
 from gateway.looking import CALL_SHARE, PictureLooker, require_own_keys
-from gateway.peers import Ranker
+from gateway.peers.ranker import Ranker
 from gateway.records import PictureRecord
 
 log = structlog.get_logger(__name__)
@@ -95,10 +95,11 @@ class Importer:
         await self._assets.put(item.name, background.sha256, item.image)
         try:
             await self._ranker.upsert(background, record, deadline.share(CALL_SHARE))
-        except BackdropError as error:
-            if given is None or error.reason != InvalidArgument.reason:
-                raise
+        except InvalidArgument as error:
             await self._forget_picture(background, known)
+            if given is None:
+                misfit = f"The captioner and the ranker do not fit together. {error.message}"
+                raise FailedPrecondition(misfit) from error
             raise InvalidArgument.of(
                 "record", f"cannot be used here: {records.WITHOUT_RECORD}. {error.message}"
             ) from error

@@ -9,7 +9,7 @@ from chassis.errors import BackdropError
 from gateway.assets import Assets
 from gateway.captioning import degradation
 from gateway.domain import Background, Preview, PreviewForm, PreviewWish, Step
-from gateway.peers import Compositor
+from gateway.peers.compositor import Compositor
 from gateway.photo_cache import Photo, PhotoCache
 from gateway.stopwatch import Stopwatch
 

@@ -21,7 +21,8 @@ from gateway.domain import (
     Subject,
     Wish,
 )
-from gateway.peers import Captioner, Ranker
+from gateway.peers.captioner import Captioner
+from gateway.peers.ranker import Ranker
 from gateway.photo_cache import Photo, PhotoCache
 from gateway.previewing import Previewer
 from gateway.stopwatch import Stopwatch

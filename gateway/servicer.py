@@ -22,7 +22,7 @@ from gateway.condition_messages import from_conditions, to_conditions
 from gateway.config import GatewayConfig
 from gateway.exporter import Exported, Exporter
 from gateway.importer import Change, Importer, Item, Outcome
-from gateway.peers import Ranker
+from gateway.peers.ranker import Ranker
 from gateway.photo_cache import Photo
 from gateway.previewing import Previewer
 from gateway.recommender import Recommender

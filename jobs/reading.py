@@ -8,7 +8,8 @@ from chassis.errors import Unavailable
 from gateway.captioning import CaptionWriter, LanguageModel
 from gateway.domain import Drafts, Feature, Reading, Subject
 from gateway.looking import PictureLooker
-from gateway.peers import Generator, to_reading
+from gateway.peers.captioner import to_reading
+from gateway.peers.generator import Generator
 from services.captioner.application import open_reader
 from services.captioner.config import CaptionerConfig
 from services.captioner.features import PhotoReader

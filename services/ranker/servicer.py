@@ -14,7 +14,7 @@ from google.protobuf import json_format
 
 from backdrop.ranker.v1 import ranker_pb2, ranker_pb2_grpc
 from chassis import validation
-from chassis.errors import BackdropError, InvalidArgument, ResourceExhausted
+from chassis.errors import BackdropError, InvalidArgument, ResourceExhausted, to_status
 from services.ranker.background import (
     Background,
     BackgroundName,
@@ -173,9 +173,8 @@ class RankerServicer(ranker_pb2_grpc.RankerServiceServicer):
 
 
 def _refused(name: str, error: BackdropError) -> ranker_pb2.UpsertBackgroundsResponse:
-    return ranker_pb2.UpsertBackgroundsResponse(
-        name=name, error=ranker_pb2.UpsertError(reason=error.reason, message=error.message)
-    )
+    refusal = ranker_pb2.UpsertError(reason=error.reason, message=error.message, status=to_status(error))
+    return ranker_pb2.UpsertBackgroundsResponse(name=name, error=refusal)
 
 
 def _to_background(message: ranker_pb2.Background, update_time: datetime) -> Background:

@@ -557,6 +557,30 @@ async def test_a_record_of_another_image_text_model_says_what_to_do(stub: Any, p
     assert not [path for path in (tmp_path / "assets" / "libraries" / "copy").rglob("*") if path.is_file()]
 
 
+async def test_a_full_store_is_told_as_such(stub: Any, peers: Peers) -> None:
+    peers.ranker.refusal = ResourceExhausted("The disk is full.", retry_after_s=7)
+    peers.ranker.refusal.reason = "STORE_FULL"
+
+    [outcome] = (await import_(stub, [item("oak")])).values()
+
+    assert outcome.outcome == pb.OUTCOME_FAILED
+    assert outcome.error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    assert (reason_of(outcome.error), retry_after_s_of(outcome.error)) == ("STORE_FULL", 7)
+
+
+async def test_captioner_and_ranker_of_different_models_are_no_fault_of_the_request(
+    stub: Any, peers: Peers, tmp_path: Path
+) -> None:
+    peers.ranker.image_model = "another-eye"
+
+    [outcome] = (await import_(stub, [item("oak")])).values()
+
+    assert reason_of(outcome.error) == "FAILED_PRECONDITION"
+    assert "this ranker is not of tiny-clip" in outcome.error.message
+    assert not violations_of(outcome.error)
+    assert not [path for path in (tmp_path / "assets").rglob("*") if path.is_file()]
+
+
 async def test_a_refused_record_leaves_the_picture_that_there_is(stub: Any, peers: Peers) -> None:
     await import_(stub, [item("oak")])
     request = restored((await export(stub))["oak"])

@@ -10,7 +10,7 @@ from backdrop.compositor.v1 import compositor_pb2, compositor_pb2_grpc
 from backdrop.generator.v1 import generator_pb2, generator_pb2_grpc
 from backdrop.ranker.v1 import ranker_pb2, ranker_pb2_grpc
 from chassis.config import ServerConfig
-from chassis.errors import BackdropError, InvalidArgument, NotFound
+from chassis.errors import BackdropError, InvalidArgument, NotFound, to_status
 from chassis.server import Application, RunningServer, start
 
 MODEL = "tiny-clip"
@@ -129,6 +129,7 @@ class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
         self.duplicates: list[str] = []
         self.unused: list[ranker_pb2.UnusedSignal] = []
         self.image_model = MODEL
+        self.refusal: BackdropError | None = None
         self.etag = ""
         self.rules: dict[str, list[ranker_pb2.Filter]] = {}
         self.unknown_keys: list[str] = []
@@ -140,12 +141,18 @@ class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
             await self.trouble.happen()
             name, model = request.background.name, request.background.image_embedding.model
             if model != self.image_model:
-                error = ranker_pb2.UpsertError(reason="INVALID_ARGUMENT", message=f"this ranker is not of {model}")
-                yield ranker_pb2.UpsertBackgroundsResponse(name=name, error=error)
+                yield self._refused(name, InvalidArgument(f"this ranker is not of {model}"))
+                continue
+            if self.refusal:
+                yield self._refused(name, self.refusal)
                 continue
             created = name not in self.stored
             self.stored[name] = request.background
             yield ranker_pb2.UpsertBackgroundsResponse(name=name, created=created)
+
+    def _refused(self, name: str, error: BackdropError) -> ranker_pb2.UpsertBackgroundsResponse:
+        refusal = ranker_pb2.UpsertError(reason=error.reason, message=error.message, status=to_status(error))
+        return ranker_pb2.UpsertBackgroundsResponse(name=name, error=refusal)
 
     async def GetLibrary(self, request: Any, context: Any) -> ranker_pb2.GetLibraryResponse:
         await self.trouble.happen()

@@ -207,6 +207,11 @@ class GatewayServiceServicer:
         any server. A background that fails does not end the stream; unchanged ones are skipped, so an import that broke
         off is simply run again.
 
+        Errors of one background, beside those of any call:
+        INVALID_ARGUMENT    a field is wrong; `image` is not an image, or `record` is not of it or of this installation.
+        RESOURCE_EXHAUSTED  (STORE_FULL) the store's disk, or what the library may have, is full.
+        FAILED_PRECONDITION this installation's captioner and ranker are set up with different models.
+
         Over HTTP, a request is one background, and a failed one is answered by its error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -92,6 +92,11 @@ class GatewayServiceStub:
     any server. A background that fails does not end the stream; unchanged ones are skipped, so an import that broke
     off is simply run again.
 
+    Errors of one background, beside those of any call:
+      INVALID_ARGUMENT    a field is wrong; `image` is not an image, or `record` is not of it or of this installation.
+      RESOURCE_EXHAUSTED  (STORE_FULL) the store's disk, or what the library may have, is full.
+      FAILED_PRECONDITION this installation's captioner and ranker are set up with different models.
+
     Over HTTP, a request is one background, and a failed one is answered by its error.
     """
     GetLibrary: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetLibraryRequest, _gateway_pb2.GetLibraryResponse]
@@ -210,6 +215,11 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     soon as it is done, in the order of completion. An outcome other than `error` is durable: it survives the death of
     any server. A background that fails does not end the stream; unchanged ones are skipped, so an import that broke
     off is simply run again.
+
+    Errors of one background, beside those of any call:
+      INVALID_ARGUMENT    a field is wrong; `image` is not an image, or `record` is not of it or of this installation.
+      RESOURCE_EXHAUSTED  (STORE_FULL) the store's disk, or what the library may have, is full.
+      FAILED_PRECONDITION this installation's captioner and ranker are set up with different models.
 
     Over HTTP, a request is one background, and a failed one is answered by its error.
     """
@@ -350,6 +360,11 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         soon as it is done, in the order of completion. An outcome other than `error` is durable: it survives the death of
         any server. A background that fails does not end the stream; unchanged ones are skipped, so an import that broke
         off is simply run again.
+
+        Errors of one background, beside those of any call:
+          INVALID_ARGUMENT    a field is wrong; `image` is not an image, or `record` is not of it or of this installation.
+          RESOURCE_EXHAUSTED  (STORE_FULL) the store's disk, or what the library may have, is full.
+          FAILED_PRECONDITION this installation's captioner and ranker are set up with different models.
 
         Over HTTP, a request is one background, and a failed one is answered by its error.
         """
