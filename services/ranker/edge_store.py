@@ -160,12 +160,18 @@ class EdgeFolder:
         )
 
     async def use(self, store: "EdgeStore") -> None:
-        """Makes a version the one in use.
+        """Makes a version the one in use; who is cancelled meanwhile knows that it is.
 
         Raises:
             StoreNotWritable: the disk is full, or the folder cannot be written.
         """
-        await asyncio.to_thread(store_folder.use_version, self._path, store.number)
+        recorded = asyncio.ensure_future(asyncio.to_thread(store_folder.use_version, self._path, store.number))
+        try:
+            await asyncio.shield(recorded)
+        except asyncio.CancelledError:
+            # The thread goes on: what it names must not be taken for an old version and removed.
+            await asyncio.wait([recorded])
+            raise
 
     async def clean(self) -> None:
         """Removes all versions but the one in use, and the latest of another space to go back to."""

@@ -117,7 +117,7 @@ class Archivist:
             StoreNotWritable: it cannot be written.
             SnapshotDamaged: it is not as it was written.
         """
-        require_room(self._path, self._min_free_mib, archive.stat().st_size)
+        require_room(self._path, self._min_free_mib, _size(archive))
         folder = version_path(self._path, number)
         with writable(self._path):
             unfinished = start_version(folder)
@@ -158,6 +158,13 @@ def _check(shard: Path) -> None:
 
 def _files(folder: Path) -> Iterator[Path]:
     return (each for each in folder.rglob("*") if each.is_file())
+
+
+def _size(archive: Path) -> int:
+    try:
+        return archive.stat().st_size
+    except OSError as error:
+        raise SnapshotDamaged(archive.name) from error
 
 
 def _sha256(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:

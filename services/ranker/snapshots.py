@@ -1,6 +1,7 @@
 """Snapshots of the embedded store: copies of all of it, made and gone back to while it serves."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,8 +83,7 @@ class Snapshots:
             SnapshotNotFound: there is none of that name.
             StoreNotWritable: it cannot be removed.
         """
-        with writable(self._folder):
-            self._existing(name).unlink()
+        await asyncio.to_thread(self._delete, name)
 
     async def restore(self, name: str) -> None:
         """Puts a snapshot in the place of the store, with what is written meanwhile; goes on when it is cancelled.
@@ -130,8 +130,16 @@ class Snapshots:
             sync(self._folder)
         return _described(finished)
 
+    def _delete(self, name: str) -> None:
+        with writable(self._folder):
+            self._existing(name).unlink(missing_ok=True)
+
     def _list(self) -> list[Snapshot]:
-        found = [_described(each) for each in self._folder.glob("*.tar")]
+        found = []
+        for each in self._folder.glob("*.tar"):
+            # One that is deleted meanwhile is no snapshot any more.
+            with suppress(FileNotFoundError):
+                found.append(_described(each))
         return sorted(found, key=lambda each: each.card.create_time if each.card else _NEVER, reverse=True)
 
     def _existing(self, name: str) -> Path:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -13,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from chassis.errors import BackdropError
+from services.ranker import store_folder
 from services.ranker.background import Background
 from services.ranker.config import RankerConfig
 from services.ranker.edge_store import EdgeStore, open_edge_folder
 from services.ranker.index import Index, Version
 from services.ranker.snapshots import Snapshots
+from services.ranker.store_folder import use_version
 from services.ranker.text_embedding import TextEmbedder
 from services.ranker.vector_store import Search, VectorSpace
 from tests.unit.services.ranker.fakes import NOW, WordCounter, background, indexed, space_of
@@ -90,7 +93,8 @@ async def test_what_was_acknowledged_before_is_restored_and_what_is_written_mean
         async with asyncio.TaskGroup() as group:
             group.create_task(keep_writing())
             group.create_task(keep_searching())
-            await asyncio.sleep(0.2)
+            while not acknowledged:
+                await asyncio.sleep(0.005)
             before = set(acknowledged)
             made = await snapshots.create()
             await delete(index, "gone", *before)
@@ -102,7 +106,6 @@ async def test_what_was_acknowledged_before_is_restored_and_what_is_written_mean
             await restoring
             stop.set()
 
-        assert before
         assert index.etag("another library") != etag
         assert {"first", "gone"} | before | set(acknowledged[during:]) <= await held(index)
     # What is opened later is what was restored.
@@ -132,6 +135,45 @@ async def test_snapshots_are_listed_deleted_and_carried_to_another_store(
     async with opened(tmp_path / "b/store", embedder) as (index, snapshots):
         await snapshots.restore(second.name)
         assert await held(index) == {"oak"}
+
+
+async def test_a_ranker_that_ends_just_when_a_snapshot_takes_over_starts_with_it(
+    tmp_path: Path, embedder: TextEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_it, go_on = threading.Event(), threading.Event()
+
+    def use_slowly(path: Path, number: int) -> None:
+        at_it.set()
+        assert go_on.wait(60)
+        use_version(path, number)
+
+    async with opened(tmp_path / "store", embedder) as (index, snapshots):
+        await write(index, "oak")
+        made = await snapshots.create()
+        await delete(index, "oak")
+        monkeypatch.setattr(store_folder, "use_version", use_slowly)
+        restoring = asyncio.create_task(snapshots.restore(made.name))
+        assert await asyncio.to_thread(at_it.wait, 60)
+        ending = asyncio.create_task(snapshots.aclose())
+        # As slow as a disk that is busy: whoever does not wait for it has cleaned up by then.
+        await asyncio.wait([ending], timeout=0.5)
+        go_on.set()
+        await ending
+        with pytest.raises(asyncio.CancelledError):
+            await restoring
+    monkeypatch.undo()
+
+    async with opened(tmp_path / "store", embedder) as (index, _):
+        assert await held(index) == {"oak"}
+
+
+async def test_a_snapshot_that_is_deleted_meanwhile_is_not_listed(tmp_path: Path, embedder: TextEmbedder) -> None:
+    async with opened(tmp_path / "store", embedder) as (_, snapshots):
+        made = await snapshots.create()
+        # As the folder's list has it when the file is gone.
+        (tmp_path / "snapshots/gone.tar").symlink_to("nothing")
+
+        assert [each.name for each in await snapshots.all()] == [made.name]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "no snapshot"])
