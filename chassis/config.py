@@ -1,7 +1,7 @@
 """Configuration from the environment: one pydantic-settings class a service, built once at the start.
 
 A setting may also be a file, as secrets are mounted: named as its variable in lower case, in the folder
-BACKDROP_SECRETS_DIR or, where there is one, /run/secrets. A variable wins over a file.
+BACKDROP_SECRETS_DIR or, where that can be read, /run/secrets. A variable wins over a file.
 """
 
 import difflib
@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 SECRETS_DIR = Path("/run/secrets")
-"""Where Docker mounts secrets: read when it is there and BACKDROP_SECRETS_DIR names no other folder."""
+"""Where Docker mounts secrets: read when it can be and BACKDROP_SECRETS_DIR names no other folder."""
 
 
 class ServerConfig(BaseSettings):
@@ -100,7 +100,8 @@ def env_name(config_class: type[ServerConfig], field: str) -> str:
 def _secrets_dir() -> Path | None:
     named = os.environ.get("BACKDROP_SECRETS_DIR")
     if not named:
-        return SECRETS_DIR if SECRETS_DIR.is_dir() else None
+        # It may be there for others than us.
+        return SECRETS_DIR if os.access(SECRETS_DIR, os.R_OK | os.X_OK) else None
     os.listdir(named)  # A folder that is asked for must be there; pydantic-settings only warns.
     return Path(named)
 

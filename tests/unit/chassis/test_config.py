@@ -84,6 +84,15 @@ def test_secrets_are_read_where_docker_mounts_them(secrets: Path, monkeypatch: p
     assert load(ExampleConfig).key.get_secret_value() == "hunter2"
 
 
+def test_a_folder_of_secrets_that_is_for_others_is_left_alone(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BACKDROP_SECRETS_DIR")
+    monkeypatch.setattr(chassis_config, "SECRETS_DIR", secrets)
+    (secrets / "backdrop_example_key").write_text("hunter2")
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != secrets)
+
+    assert load(ExampleConfig).key.get_secret_value() == ""
+
+
 def test_no_folder_of_secrets_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chassis_config, "SECRETS_DIR", tmp_path / "none")
     assert load(ExampleConfig).key.get_secret_value() == ""
