@@ -1,5 +1,6 @@
 """`python -m jobs.index_library`: fills a library with the pictures of a folder or an object store, on Ray Data."""
 
+import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 from ray.exceptions import RayError
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
+from chassis.config import load
 from chassis.cores import usable_cores
 from chassis.errors import BackdropError, Unavailable
 from gateway.cli.client import CA_VARIABLE, KEY_VARIABLE, connect, explained_errors
@@ -18,6 +20,7 @@ from gateway.cli.console import fail, out
 from gateway.cli.importing import default_manifest
 from gateway.cli.manifest import Metadata, read_manifest
 from gateway.config import GatewayConfig
+from gateway.peers.generator import Generator
 from jobs.cluster import ClusterUnusable, joined
 from jobs.display import Display
 from jobs.library import Door
@@ -80,13 +83,15 @@ def index_library(
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     _require_gateway(target, library)
+    if generator:
+        asyncio.run(_require_generator(generator))
     metadata = read_manifest(manifest or (None if "://" in source else default_manifest(Path(source))))
     cpus = cpus or max(1, usable_cores() // workers)
     try:
         open_source(source)
         ca = os.environ.get(CA_VARIABLE)
         door = Door(target, os.environ.get(KEY_VARIABLE), Path(ca) if ca else None)
-        plan = Plan(source, door, _captioner(cpus), generator, GatewayConfig().grounding_margin, force)
+        plan = Plan(source, door, _captioner(cpus), generator, load(GatewayConfig).grounding_margin, force)
         display = Display(source, price_per_hour)
         with Report(report) as taken_down:
             _index(plan, f"libraries/{library}", metadata, Workers(workers, cpus, gpus), address, display, taken_down)
@@ -133,13 +138,23 @@ def _require_gateway(target: str, library: str) -> None:
                 raise
 
 
+async def _require_generator(target: str) -> None:
+    """Ends the command when no captions would be written: templates are what you get by not asking for a generator."""
+    try:
+        async with Generator.connect(target) as peer:
+            await peer.check()
+    except BackdropError as error:
+        fail(f"{error.message} It was looked for at {target} (--generator); without it, templates write the captions.")
+
+
 def _captioner(cpus: float) -> CaptionerConfig:
     """As the environment has it; each worker computes and decodes on its own CPUs alone."""
-    config = CaptionerConfig(log_level="error")
+    config = load(CaptionerConfig)
     own = max(1, round(cpus))
     pending = 4 * config.max_batch
     return config.model_copy(
         update={
+            "log_level": "error",
             "threads": config.threads or own,
             "decode_threads": own,
             "max_pending": max(config.max_pending, pending),
