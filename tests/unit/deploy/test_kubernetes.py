@@ -41,7 +41,7 @@ EDGES = {
     ("all", "kube-system", 53),
 }
 """Who talks to whom in every overlay, as docs/kubernetes.md shows it."""
-INTERNET = {(name, "internet", 443) for name in ("captioner", "gateway", "generator")}
+INTERNET = {(name, "internet", 443) for name in ("captioner", "gateway", "generator", "ranker")}
 MORE_EDGES = {
     "cpu": {("generator", "llm", 50054)},
     "gpu": INTERNET,
