@@ -45,8 +45,10 @@ down: ## Stop it, containers and processes; libraries stay
 	@$(if $(COMPOSE),$(COMPOSE) --profile "*" down)
 	@if [ -x $(BIN)/backdrop ]; then $(BIN)/backdrop down; fi
 
-test: $(READY) ## All tests
-	$(BIN)/pytest $(ARGS)
+# Tests that start whole stacks have both cores for themselves; the others share them.
+test: $(READY) ## All tests, or some: ARGS="tests/unit/gateway -k rules"
+	$(BIN)/pytest $(or $(ARGS),--numprocesses 2 --dist loadfile tests/unit tests/contract)
+	$(if $(ARGS),,$(BIN)/pytest tests/integration tests/e2e)
 
 lint: $(READY) protos-check k8s-check telemetry-check audit ## All static checks
 	$(BIN)/ruff check .

@@ -59,8 +59,8 @@ async def test_equal_requests_fail_together(llm: LanguageServer, generator: Gene
 
 
 async def test_one_that_leaves_takes_the_answer_from_nobody(llm: LanguageServer, generator: Generator) -> None:
-    llm.reply = after(0.6, GOOD)
-    hasty = generator.WriteCaptions(request(), timeout=0.2)
+    llm.reply = after(3, GOOD)
+    hasty = generator.WriteCaptions(request(), timeout=1.5)
     await until(lambda: llm.requests)
     patient = generator.WriteCaptions(request())
 
