@@ -7,6 +7,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from chassis.config import ServerConfig, env_name
+from chassis.cores import usable_cores
 from gateway.config import GatewayConfig
 from services.captioner.config import CaptionerConfig
 from services.compositor.config import CompositorConfig
@@ -44,12 +45,13 @@ def _section(config_class: type[ServerConfig]) -> str:
 
 def _setting(name: str, field: FieldInfo) -> str:
     comment = textwrap.indent(textwrap.fill(" ".join((field.description or "").split()), 116), "# ")
-    return f"{comment}\n#{name}={_shown(field.get_default(call_default_factory=True))}\n"
+    return f"{comment}\n#{name}={_shown(field)}\n"
 
 
-def _shown(default: object) -> str:
-    """A default as the file shows it: no secret, and no path of the machine that wrote it."""
-    if default is None or isinstance(default, SecretStr):
+def _shown(field: FieldInfo) -> str:
+    """A default as the file shows it: no secret, and nothing of the machine that wrote it."""
+    default = field.get_default(call_default_factory=True)
+    if field.default_factory is usable_cores or default is None or isinstance(default, SecretStr):
         return ""
     if isinstance(default, Path) and default.is_absolute():
         return ""
