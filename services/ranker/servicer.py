@@ -22,10 +22,11 @@ from services.ranker.background import (
     ImageTextEmbedding,
     PaletteColor,
 )
-from services.ranker.catalog import Catalog, Request
+from services.ranker.catalog import Catalog
 from services.ranker.condition_messages import from_conditions, to_conditions
 from services.ranker.feedback import Feedback
 from services.ranker.ranking import Hit, Product, WeightedText
+from services.ranker.recommending import Request
 from services.ranker.signals import Signal
 from services.ranker.stream_groups import group_arrived
 
