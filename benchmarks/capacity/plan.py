@@ -73,7 +73,7 @@ class Choices:
         node_cores: of a Qdrant node.
         node_fill: part of its memory that data may take.
         copies: of each shard.
-        quantised: 4-bit codes in memory and vectors on the disk, instead of all of it in memory.
+        quantised: 2-bit codes in memory and vectors on the disk, instead of all of it in memory.
         import_cores: cores that read pictures when everything is imported.
     """
 

@@ -68,11 +68,18 @@ async def _open_home(config: RankerConfig, status_changed: asyncio.Event, stack:
     if not config.qdrant_url:
         return stack.enter_context(open_edge_folder(config, status_changed))
     # The client of a server takes 30 MB, which the embedded store does without.
-    from services.ranker.server_store import connect_server
+    from services.ranker.server_collections import connect_server
 
     api_key = config.qdrant_api_key.get_secret_value()
     return await stack.enter_async_context(
-        connect_server(config.qdrant_url, api_key, config.qdrant_collection, timeout_s=config.qdrant_timeout_s)
+        connect_server(
+            config.qdrant_url,
+            api_key,
+            config.qdrant_collection,
+            timeout_s=config.qdrant_timeout_s,
+            shards=config.qdrant_shards,
+            quantized=config.qdrant_quantized,
+        )
     )
 
 

@@ -90,6 +90,14 @@ class RankerConfig(ServerConfig):
     qdrant_collection: str = Field(default="backgrounds", min_length=1)
     """Alias on the Qdrant server of the collection in use; `name-1` is created when it is missing."""
 
+    qdrant_shards: int = Field(default=0, ge=0)
+    """Shards of a collection that is created; 0 for as many as the server makes by itself. It cannot be changed later:
+    docs/scaling.md tells how many a cluster needs."""
+
+    qdrant_quantized: bool = False
+    """A collection that is created keeps 2 bits of each number in memory and the vectors on the disk, for libraries of
+    tens of millions. Needs Qdrant 1.18."""
+
     qdrant_timeout_s: int = Field(default=5, ge=1)
     """Seconds that one request to the Qdrant server may take."""
 

@@ -37,13 +37,12 @@ from services.ranker.store_folder import (
 )
 from services.ranker.vector_store import (
     POOL_SIZE,
+    RESCORED,
     Search,
     VectorSpace,
     mmr_vector,
 )
 
-RESCORED = 160
-"""How many are compared by their stored vectors: nearly free, and 2 bits alone find seven of the best ten."""
 EXACT = edge.SearchParams(exact=True)
 NOT_FOUND = -2.0
 """Less than any score."""

@@ -15,10 +15,13 @@ from uuid import UUID
 import numpy as np
 
 from chassis.errors import BackdropError, FailedPrecondition, ResourceExhausted, Unavailable
-from services.ranker.background import Background, BackgroundName, Condition
+from services.ranker.background import Background, BackgroundName, Condition, LibraryNotFound
 from services.ranker.feedback import FeedbackName, FeedbackPage, IndexedFeedback, SimilarFeedback
 from services.ranker.rules import IndexedRules, RulesName
 from services.ranker.signals import Layout, Vectors
+
+RESCORED = 160
+"""How many are compared by their stored vectors: nearly free, and 2 bits alone find seven of the best ten."""
 
 POOL_SIZE = 200
 """Backgrounds that each part of a query nominates where several are fused."""
@@ -271,3 +274,9 @@ class VectorSpace:
             " BACKDROP_RANKER_IMAGE_MODEL and BACKDROP_RANKER_IMAGE_DIMENSION back, or name a new store with"
             f" {setting} and import the backgrounds again."
         )
+
+
+async def require_library(store: VectorStore, library: str) -> None:
+    """Raises `LibraryNotFound` for a library without backgrounds."""
+    if not await store.count(library):
+        raise LibraryNotFound(library)

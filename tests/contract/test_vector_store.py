@@ -22,7 +22,7 @@ from services.ranker.edge_store import open_edge_store
 from services.ranker.feedback import Feedback, IndexedFeedback
 from services.ranker.recommendation_id import Shown
 from services.ranker.rules import IndexedRules, RulesName
-from services.ranker.server_store import connect_server_store
+from services.ranker.server_collections import connect_server_store
 from services.ranker.signals import Signal, Vectors, unit
 from services.ranker.vector_store import IndexedBackground, Search, VectorSpace, VectorStore
 from tests.unit.services.ranker.edge_server import EdgeServer
@@ -35,23 +35,29 @@ QDRANT_URL = os.environ.get("QDRANT_URL", "")
 STORES = [
     "edge",
     "stand-in",
-    pytest.param("server", marks=pytest.mark.skipif(not QDRANT_URL, reason="QDRANT_URL is not set")),
+    "stand-in, quantized",
+    *(
+        pytest.param(kind, marks=pytest.mark.skipif(not QDRANT_URL, reason="QDRANT_URL is not set"))
+        for kind in ("server", "server, quantized")
+    ),
 ]
 
 
 @asynccontextmanager
 async def open_store(kind: str, folder: Path) -> AsyncIterator[VectorStore]:
-    if kind == "edge":
+    where, _, quantized = kind.partition(", ")
+    settings: dict[str, Any] = {"quantized": bool(quantized), "shards": 2 if quantized else 0}
+    if where == "edge":
         async with open_edge_store(RankerConfig(store_path=folder / "store"), SPACE) as opened:
             yield opened
-    elif kind == "stand-in":
-        server = EdgeServer(folder)
-        async with connect_server_store("http://qdrant", "", "backgrounds", SPACE, transport=server) as connected:
+    elif where == "stand-in":
+        settings["transport"] = server = EdgeServer(folder)
+        async with connect_server_store("http://qdrant", "", "backgrounds", SPACE, **settings) as connected:
             yield connected
         server.close()
     else:
         collection = f"contract-{uuid.uuid4()}"
-        async with connect_server_store(QDRANT_URL, "", collection, SPACE) as connected:
+        async with connect_server_store(QDRANT_URL, "", collection, SPACE, **settings) as connected:
             yield connected
         client = qdrant_client.AsyncQdrantClient(url=QDRANT_URL)
         await client.delete_collection(f"{collection}-1")

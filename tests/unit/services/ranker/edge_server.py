@@ -85,7 +85,12 @@ class EdgeServer(httpx.AsyncBaseTransport):
         wanted = models.CreateCollection.model_validate_json(body)
         assert isinstance(wanted.vectors, dict)
         vectors = {
-            key: edge.EdgeVectorParams(each.size, edge.Distance.Dot, datatype=edge.VectorStorageDatatype.Float16)
+            key: edge.EdgeVectorParams(
+                each.size,
+                edge.Distance.Dot,
+                datatype=edge.VectorStorageDatatype.Float16,
+                quantization_config=_codes(each.quantization_config),
+            )
             for key, each in wanted.vectors.items()
             if each.distance == models.Distance.DOT and each.datatype == models.Datatype.FLOAT16
         }
@@ -181,6 +186,7 @@ class EdgeServer(httpx.AsyncBaseTransport):
             prefetches=_prefetches(wanted),
             query=_query(wanted),
             filter=_json_filter(wanted),
+            params=_params(wanted),
             with_payload=wanted["with_payload"],
             with_vector=wanted.get("with_vector") or False,
         )
@@ -195,9 +201,27 @@ def _answer(result: Any) -> httpx.Response:
 def _prefetches(wanted: dict[str, Any]) -> list[edge.Prefetch]:
     prefetches = wanted.get("prefetch") or []
     return [
-        edge.Prefetch(each["limit"], _query(each), _prefetches(each), filter=_json_filter(each))
+        edge.Prefetch(each["limit"], _query(each), _prefetches(each), filter=_json_filter(each), params=_params(each))
         for each in (prefetches if isinstance(prefetches, list) else [prefetches])
     ]
+
+
+def _codes(wanted: Any) -> edge.TurboQuantQuantizationConfig | None:
+    if wanted is None:
+        return None
+    assert wanted.turbo.bits == models.TurboQuantBitSize.BITS2
+    return edge.TurboQuantQuantizationConfig(bits=edge.TurboQuantBitSize.Bits2)
+
+
+def _params(wanted: dict[str, Any]) -> edge.SearchParams | None:
+    params = wanted.get("params")
+    if not params:
+        return None
+    quantization = params.get("quantization")
+    return edge.SearchParams(
+        exact=params.get("exact", False),
+        quantization=edge.QuantizationSearchParams(**quantization) if quantization else None,
+    )
 
 
 def _query(wanted: dict[str, Any]) -> Any:

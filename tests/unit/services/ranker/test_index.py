@@ -19,7 +19,7 @@ from services.ranker.feedback import Feedback, IndexedFeedback
 from services.ranker.index import Index, Version
 from services.ranker.recommendation_id import Shown
 from services.ranker.rules import IndexedRules, RulesName
-from services.ranker.server_store import connect_server
+from services.ranker.server_collections import connect_server
 from services.ranker.signals import unit
 from services.ranker.text_embedding import TextEmbedder
 from services.ranker.vector_store import Search, StoreFailed, VectorSpace

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from chassis.errors import BackdropError
-from services.ranker.server_store import connect_server_store
+from services.ranker.server_collections import connect_server_store
 from services.ranker.vector_store import (
     EmbeddingModelChanged,
     StoreDamaged,
