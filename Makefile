@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos protos-check k8s-check telemetry-check dashboard trace locks audit env-example eval eval-grounding bench bench-captioner bench-generator bench-ranker bench-compositor bench-cost bench-feedback bench-bulk up down samples clean soak bench-replicas chaos images images-check
+.PHONY: help setup demo test lint protos protos-check k8s-check telemetry-check dashboard trace locks audit env-example eval eval-grounding bench bench-captioner bench-generator bench-ranker bench-compositor bench-cost bench-feedback bench-bulk bench-telemetry up down samples clean soak bench-replicas chaos images images-check
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -135,6 +135,9 @@ bench-cost: $(READY) ## The CPU time of a recommendation in each process, which 
 
 bench-feedback: $(READY) ## What feedback changes for simulated shoppers, on the samples
 	$(BIN)/python -m benchmarks.feedback $(ARGS)
+
+bench-telemetry: $(READY) ## What traces and metrics cost a recommendation
+	$(BIN)/python -m benchmarks.telemetry $(ARGS)
 
 bench-replicas: $(READY) ## Requests a second with one and two captioners (ARGS=--real for the real one)
 	$(BIN)/python -m benchmarks.replicas $(ARGS)
