@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -23,20 +24,32 @@ from PIL import Image
 
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from chassis.probe import is_serving
+from deploy import dashboard
 from gateway.cli import stack
 from gateway.cli.client import all_backgrounds, connect
 from gateway.cli.supervision import Supervisor
 from tests.e2e.recommendation_trace import INSIDE, is_a_recommendation, nested
 from tests.servers.otlp_receiver import Receiver, receiving
+from tests.servers.prometheus import needs_prometheus, reading
 
 SAMPLES = Path(__file__).parent.parent.parent / "samples"
 EXAMPLES = SAMPLES.parent / "examples"
+BASKETBALL = SAMPLES / "products" / "basketball.jpg"
 MUG = SAMPLES / "products" / "coffee-mug.jpg"
 IMPORTED = 6
 # So many that an import is still under way when it is disturbed.
 INTERRUPTED = 40
-# Place of the generator's port after the gateway's.
+# Place of the generator's port after the gateway's, and of the first port for metrics.
 GENERATOR = 2
+METRICS = 7
+SERVICES = ("gateway", "captioner", "generator", "ranker", "compositor")
+# What has nothing to show while all is well.
+EMPTY_PANELS = {
+    "Calls that failed by our fault",
+    "Refused, since too many were pending",
+    "Degraded, why",
+    "Language model: errors",
+}
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -86,6 +99,11 @@ def free_ports(count: int) -> int:
     raise RuntimeError("no free ports")
 
 
+def metrics_ports(port: int) -> dict[str, int]:
+    """Where each service of the stack at `port` shows its metrics."""
+    return {service: port + METRICS + place for place, service in enumerate(SERVICES)}
+
+
 @pytest.fixture(scope="module")
 def traces() -> Iterator[Receiver]:
     """Gets the spans of all servers."""
@@ -96,9 +114,11 @@ def traces() -> Iterator[Receiver]:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, traces: Receiver) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("stack")
-    port = free_ports(7)
+    port = free_ports(METRICS + len(SERVICES))
     with contextlib.ExitStack() as servers:
         with pytest.MonkeyPatch.context() as environment:
+            for service, metrics_port in metrics_ports(port).items():
+                environment.setenv(f"BACKDROP_{service.upper()}_METRICS_PORT", str(metrics_port))
             environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", traces.endpoint)
             environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
             supervisor = servers.enter_context(stack.running(folder, port))
@@ -155,6 +175,31 @@ def test_the_trace_of_a_recommendation_shows_every_stage(running: Running, shop:
     assert waiting.events == ["queued", "taken into a batch"]
     assert waiting.raw.span_id in {each.span_id for each in batch.raw.links}
     assert batch.raw.span_id in {each.span_id for each in waiting.raw.links}
+
+
+@needs_prometheus
+def test_every_panel_of_the_dashboard_has_something_to_show(running: Running, shop: str, tmp_path: Path) -> None:
+    panels = {
+        panel.title: [each.replace(dashboard.RATE, "[30s]") for each in panel.queries.values()]
+        for row in dashboard.ROWS.values()
+        for panel in row
+    }
+    qualities = itertools.count(95, -1)
+    with reading(metrics_ports(running.port), tmp_path) as prometheus:
+
+        def all_show() -> bool:
+            # The gateway remembers the one, and the generator what it wrote about the other, which looks the same.
+            copy = tmp_path / f"{next(qualities)}.jpg"
+            with Image.open(BASKETBALL) as picture:
+                picture.save(copy, quality=int(copy.stem))
+            for photo in (BASKETBALL, copy):
+                running.backdrop("recommend", str(photo), "--library", shop)
+            empty = {title for title, queries in panels.items() if not all(map(prometheus.query, queries))}
+            return empty <= EMPTY_PANELS
+
+        wait_until(all_show)
+        assert {rule["health"] for rule in prometheus.rules()} == {"ok"}
+        assert {rule["state"] for rule in prometheus.rules()} == {"inactive"}
 
 
 def test_importing_again_skips_what_is_unchanged(running: Running, shop: str, pictures: Path) -> None:
