@@ -11,7 +11,7 @@ from ray.data.block import BlockMetadata
 
 from gateway.cli.manifest import Metadata
 from jobs.pictures import find_pictures
-from jobs.workers import FETCHED, Fetch, Index, Plan, Row
+from jobs.workers import Fetch, Index, Plan, Row, rows_of, to_page
 
 _LIGHT = 0.1
 """Of a CPU: tasks that mostly wait for a disk or a network."""
@@ -55,7 +55,7 @@ def run(plan: Plan, parent: str, metadata: Mapping[str, Metadata], workers: Work
     """
     context = DataContext.get_current()
     context.enable_progress_bars = False
-    # Each block that the listing gives is passed on at once, not kept until it is large.
+    # Each page is a block of its own, which is passed on at once, not kept until it is large.
     context.target_min_block_size = 1
     context.target_max_block_size = 1
     pages = ray.data.read_datasource(Pictures(plan, parent, metadata), override_num_blocks=1, num_cpus=_LIGHT)
@@ -72,7 +72,7 @@ def run(plan: Plan, parent: str, metadata: Mapping[str, Metadata], workers: Work
         num_gpus=workers.gpus or None,
     )
     for page in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        yield from page.to_pylist()
+        yield from rows_of(page)
 
 
 def _list_rows(plan: Plan, parent: str, metadata: Mapping[str, Metadata]) -> Iterator[pa.Table]:
@@ -83,4 +83,4 @@ def _list_rows(plan: Plan, parent: str, metadata: Mapping[str, Metadata]) -> Ite
             for each in page
         ]
         if rows:
-            yield pa.Table.from_pylist(rows, FETCHED)
+            yield to_page(rows)

@@ -17,24 +17,27 @@ from jobs.pictures import PictureUnreadable, open_source, read_picture
 from jobs.reading import open_looker
 from services.captioner.config import CaptionerConfig
 
-FETCHED = pa.schema(
-    {
-        "file": pa.string(),
-        "request": pa.large_binary(),
-        "image": pa.large_binary(),
-        "outcome": pa.string(),
-        "reason": pa.string(),
-        "message": pa.string(),
-        "degraded": pa.string(),
-    }
-)
-DONE = pa.schema([each for each in FETCHED if each.name not in ("request", "image")])
+_OUTCOME = [(name, pa.string()) for name in ("file", "outcome", "reason", "message", "degraded")]
+_PICTURE = [*_OUTCOME, ("request", pa.large_binary()), ("image", pa.large_binary())]
 _FETCHES_AT_ONCE = 16
 _PICTURE_S = 120.0
 _TRIES = 3
 _PAUSE_S = 5.0
 
 Row = dict[str, Any]
+
+
+def to_page(rows: list[Row], *, done: bool = False) -> pa.Table:
+    """Pictures that travel together, `done` with their outcomes alone: one row, since Ray may cut between rows."""
+    fields = pa.struct(_OUTCOME if done else _PICTURE)
+    names = [field.name for field in fields]
+    pictures = [{name: row.get(name) for name in names} for row in rows]
+    return pa.Table.from_pylist([{"pictures": pictures}], pa.schema({"pictures": pa.list_(fields)}))
+
+
+def rows_of(pages: pa.Table) -> list[Row]:
+    """The pictures of pages."""
+    return [row for page in pages["pictures"].to_pylist() for row in page]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Fetch:
 
     def __call__(self, page: pa.Table) -> pa.Table:
         """Adds the picture to each row that is to be imported, and the outcome to every other."""
-        return pa.Table.from_pylist(asyncio.run(self._fetch_all(page.to_pylist())), FETCHED)
+        return to_page(asyncio.run(self._fetch_all(rows_of(page))))
 
     async def _fetch_all(self, rows: list[Row]) -> list[Row]:
         at_once = asyncio.Semaphore(_FETCHES_AT_ONCE)
@@ -109,8 +112,7 @@ class Index:
 
     def __call__(self, page: pa.Table) -> pa.Table:
         """The outcome of each row."""
-        rows = self._runner.run(self._index_all(page.to_pylist()))
-        return pa.Table.from_pylist([{name: row.get(name) for name in DONE.names} for row in rows], DONE)
+        return to_page(self._runner.run(self._index_all(rows_of(page))), done=True)
 
     async def _open(self) -> None:
         opened, plan = self._opened, self._plan
