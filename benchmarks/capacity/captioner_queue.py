@@ -8,6 +8,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from benchmarks.capacity.load_curve import Fit
 
@@ -150,7 +151,7 @@ class Replica:
             photo = self._to_decode.popleft()
             self._decoding += 1
             work_s = self.captioner.decode_ms * photo.size / 1000
-            self._jobs.append(_Job(work_s, 1, lambda photo=photo: self._decoded(photo)))  # type: ignore[misc]
+            self._jobs.append(_Job(work_s, 1, partial(self._decoded, photo)))
 
     def _decoded(self, photo: Photo) -> None:
         self._decoding -= 1
@@ -189,7 +190,7 @@ class Replica:
             photo.views_left -= 1
             if not photo.views_left:
                 work_s = self.captioner.after_ms / 1000
-                self._jobs.append(_Job(work_s, 1, lambda photo=photo: self._answered(photo)))  # type: ignore[misc]
+                self._jobs.append(_Job(work_s, 1, partial(self._answered, photo)))
         if self._batches:
             self._start_model()
 

@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -95,9 +95,9 @@ class Client:
         answers.offered_per_s = begun / seconds
         return answers
 
-    async def _timed(self, answers: Answers, work: "asyncio.Future[list[None]] | object") -> Answers:
+    async def _timed(self, answers: Answers, work: Awaitable[object]) -> Answers:
         started, cpu = time.perf_counter(), self._cpu_s()
-        await work  # type: ignore[misc]
+        await work
         answers.seconds = time.perf_counter() - started
         spent = [after - before for before, after in zip(cpu, self._cpu_s(), strict=True)]
         answers.server_cpu_s, answers.model_cpu_s, answers.client_cpu_s = spent

@@ -110,9 +110,9 @@ def _finish(axes: Axes, title: str) -> None:
     axes.set_title(title)
     axes.set_xlabel("offered, as a part of the capacity")
     axes.set_yscale("log")
-    axes.set_yticks((200, 500, 1000, 2000, 5000, 10_000), ("200", "500", "1,000", "2,000", "5,000", "10,000"))
+    axes.set_yticks((100, 200, 500, 1000, 2000, 5000), ("100", "200", "500", "1,000", "2,000", "5,000"))
     axes.minorticks_off()
-    axes.set_ylim(150, 50_000)
+    axes.set_ylim(80, 20_000)
     axes.grid(which="major")
     axes.legend(loc="upper left", fontsize=8)
 
