@@ -10,7 +10,7 @@ from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
 from gateway.cli.manifest import Metadata
-from jobs.pictures import find_pictures
+from jobs.pictures import PAGE, find_pictures
 from jobs.workers import Fetch, Index, Plan, Row, rows_of, to_page
 
 _LIGHT = 0.1
@@ -60,14 +60,25 @@ def run(plan: Plan, parent: str, metadata: Mapping[str, Metadata], workers: Work
     context.target_max_block_size = 1
     pages = ray.data.read_datasource(Pictures(plan, parent, metadata), override_num_blocks=1, num_cpus=_LIGHT)
     fetched = pages.map_batches(
-        Fetch(plan).__call__, batch_size=None, batch_format="pyarrow", num_cpus=_LIGHT, concurrency=workers.count + 1
+        Fetch(plan).__call__,
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=_LIGHT,
+        concurrency=2 * workers.count + 1,
     )
+    # Two batches of the model, since a photo waits for the store as well.
+    at_once = 1 + max(1, 2 * plan.captioner.max_batch // PAGE)
     done = fetched.map_batches(
         Index,
         fn_constructor_args=(plan,),
         batch_size=None,
         batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=workers.count, max_tasks_in_flight_per_actor=2),
+        compute=ActorPoolStrategy(
+            size=workers.count,
+            max_tasks_in_flight_per_actor=at_once + 1,
+            max_concurrent_calls_per_actor=at_once,
+            enable_true_multi_threading=True,
+        ),
         num_cpus=workers.cpus,
         num_gpus=workers.gpus or None,
     )

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from threading import Thread
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import structlog
@@ -25,6 +27,7 @@ _TRIES = 3
 _PAUSE_S = 5.0
 
 Row = dict[str, Any]
+Result = TypeVar("Result")
 
 
 def to_page(rows: list[Row], *, done: bool = False) -> pa.Table:
@@ -98,8 +101,9 @@ class Fetch:
 class Index:
     """Reads pictures with the captioner's model, has captions written, and imports each with what was found.
 
-    The model is loaded with the first page. A page that comes again, since its worker died, is done without reading
-    what was acknowledged the first time.
+    The model is loaded with the first page. Ray calls it in several threads, a page in each, so that the model has the
+    pictures of one while those of another are imported. A page that comes again, since its worker died, is done without
+    reading what was acknowledged the first time.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -107,12 +111,16 @@ class Index:
         self._plan = plan
         self._at_once = asyncio.Semaphore(2 * plan.captioner.max_batch)
         self._opened = AsyncExitStack()
-        self._runner = asyncio.Runner()
-        self._runner.run(self._open())
+        self._loop = asyncio.new_event_loop()
+        Thread(target=self._loop.run_forever, name="index", daemon=True).start()
+        self._run(self._open())
 
     def __call__(self, page: pa.Table) -> pa.Table:
         """The outcome of each row."""
-        return to_page(self._runner.run(self._index_all(rows_of(page))), done=True)
+        return to_page(self._run(self._index_all(rows_of(page))), done=True)
+
+    def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _open(self) -> None:
         opened, plan = self._opened, self._plan
