@@ -30,6 +30,9 @@ from jobs.report import Report
 from jobs.workers import Plan
 from services.captioner.config import CaptionerConfig
 
+SOME_FAILED = 3
+"""The exit code when the job is through and some pictures failed; 1 when it stopped, 130 for Ctrl-C."""
+
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
@@ -75,7 +78,7 @@ def index_library(
     one. The captioner service is not asked.
 
     Run it again at any time: what the library has as it is, is neither decoded nor read. A bad picture is a line in
-    the report, and the rest goes on.
+    the report, and the rest goes on; the exit code then is 3.
 
     On this machine: `python -m jobs.index_library pictures/ --library shop --workers 2`
 
@@ -98,7 +101,7 @@ def index_library(
     except BackdropError as error:
         fail(error.message)
     if taken_down.counts["failed"]:
-        raise typer.Exit(1)
+        raise typer.Exit(SOME_FAILED)
 
 
 def _index(

@@ -40,13 +40,19 @@ class OtherModel(FailedPrecondition):
     reason = "OTHER_MODEL"
 
 
+class LibraryFull(ResourceExhausted):
+    """The store's disk is full, or the library holds as many backgrounds as it may."""
+
+    reason = "STORE_FULL"
+
+
 class LibraryLost(Unavailable):
     """The gateway, or what it needs, stayed away for longer than the job waits."""
 
     reason = "LIBRARY_LOST"
 
 
-STOPPING = (OtherModel, PermissionDenied, Unauthenticated, LibraryLost)
+STOPPING = (OtherModel, PermissionDenied, Unauthenticated, LibraryFull, LibraryLost)
 """What would befall the next picture too: the job stops instead of failing them all."""
 
 
@@ -132,6 +138,8 @@ class Library:
                 return await call()
             except (grpc.aio.AioRpcError, BackdropError) as error:
                 failure = _failure(error) if isinstance(error, grpc.aio.AioRpcError) else error
+                if failure.reason == LibraryFull.reason:
+                    raise LibraryFull(failure.message) from error
                 pause_s = failure.retry_after_s or _PAUSE_S
                 if not isinstance(failure, Unavailable | ResourceExhausted):
                     raise failure from error

@@ -14,8 +14,8 @@ from gateway.cli.client import MAX_IMAGE_BYTES
 from gateway.cli.importing import to_background_id, to_request
 from gateway.cli.manifest import Metadata
 
-PAGE = 16
-"""Pictures that travel together: a batch of the model, and few enough that large ones fit in Ray's memory."""
+PAGE, PAGE_BYTES = 16, 32 * 2**20
+"""Pictures that travel together: a batch of the model, and fewer of large ones, as several pages are under way."""
 
 
 class SourceUnusable(FailedPrecondition):
@@ -57,8 +57,8 @@ def list_files(url: str) -> Iterator[list[tuple[str, int]]]:
     """Paths and sizes in bytes of all pictures, in pages; raises `SourceUnusable`."""
     endings = tuple(Image.registered_extensions())
     try:
-        for page in obstore.list(open_source(url), chunk_size=PAGE):
-            yield [(each["path"], each["size"]) for each in page if _is_picture(each["path"], endings)]
+        for listed in obstore.list(open_source(url), chunk_size=PAGE):
+            yield from _pages([(each["path"], each["size"]) for each in listed if _is_picture(each["path"], endings)])
     except (BaseError, OSError) as error:
         raise SourceUnusable(f"Cannot list {url}: {error}") from error
 
@@ -81,6 +81,17 @@ async def read_picture(store: ObjectStore, file: str) -> bytes:
         return bytes(await result.bytes_async())
     except (BaseError, OSError) as error:
         raise PictureUnreadable(f"Cannot read it: {error}") from error
+
+
+def _pages(files: list[tuple[str, int]]) -> Iterator[list[tuple[str, int]]]:
+    """The files in their order, no more of them together than `PAGE_BYTES` allow, or one."""
+    page: list[tuple[str, int]] = []
+    for file, size in files:
+        if page and sum(each for _, each in page) + size > PAGE_BYTES:
+            yield page
+            page = []
+        page.append((file, size))
+    yield page
 
 
 def _is_picture(path: str, endings: tuple[str, ...]) -> bool:

@@ -20,7 +20,7 @@ import pytest
 from backdrop.gateway.v1 import gateway_pb2 as pb
 from gateway.cli import stack
 from gateway.cli.client import all_backgrounds, connect
-from tests.e2e.test_stack import free_ports
+from tests.servers.ports import free_ports
 
 SAMPLES = Path(__file__).parents[3] / "samples" / "library"
 COUNT = 28
@@ -95,7 +95,7 @@ def test_killed_it_goes_on_where_it_was(servers: Servers, indexed: Indexed) -> N
 
 
 def test_a_bad_picture_is_a_line_in_the_report(indexed: Indexed) -> None:
-    assert indexed.done.returncode == 1
+    assert indexed.done.returncode == 3
     line = json.loads(indexed.report.read_text())
     assert (line["file"], line["reason"]) == ("zz-broken.jpg", "INVALID_ARGUMENT")
 

@@ -1,5 +1,6 @@
 """The bulk job on Kubernetes fits the installation that it fills."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,14 @@ def test_it_reads_with_the_captioners_model(job: Resource, installation: list[Re
 
 
 def test_its_pods_are_those_that_the_generator_lets_in(job: Resource) -> None:
-    policy = yaml.safe_load((DEPLOY / "ray/network.yaml").read_text())
+    policy, ray = yaml.safe_load_all((DEPLOY / "ray/network.yaml").read_text())
+    assert ray["metadata"]["namespace"] == job["metadata"]["namespace"]
     [rule] = policy["spec"]["ingress"]
     [peer] = rule["from"]
     assert all(pod["metadata"]["labels"] == peer["podSelector"]["matchLabels"] for pod in pods(job))
+
+
+def test_its_image_has_the_ray_that_is_locked() -> None:
+    [ray] = re.findall(r"^ray==(\S+)$", (DEPLOY.parent / "constraints.txt").read_text(), re.MULTILINE)
+    assert f"FROM rayproject/ray:{ray}-py311-gpu" in (DEPLOY / "ray/Dockerfile").read_text()
+    assert f'rayVersion: "{ray}"' in (DEPLOY / "ray/rayjob.yaml").read_text()

@@ -55,3 +55,11 @@ def test_a_picture_that_is_too_large_is_an_error_of_its_own(tmp_path: Path) -> N
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceUnusable, match="nowhere"):
         list(list_files(str(tmp_path / "nowhere")))
+
+
+def test_large_pictures_travel_in_smaller_pages(tmp_path: Path) -> None:
+    for number in range(5):
+        with (tmp_path / f"{number}.png").open("wb") as file:
+            file.truncate(12 * 2**20)
+
+    assert [len(page) for page in list_files(str(tmp_path))] == [2, 2, 1]
