@@ -7,8 +7,11 @@ from contextlib import suppress
 import structlog
 from grpc_health.v1 import health, health_pb2
 from grpc_health.v1.health_pb2 import HealthCheckResponse
+from prometheus_client import Gauge
 
 log = structlog.get_logger(__name__)
+
+READY = Gauge("backdrop_ready", "1 while the server and what it cannot do without answer, else 0.")
 
 Check = Callable[[], Awaitable[None]]
 
@@ -65,6 +68,7 @@ class Readiness:
         await self.servicer.enter_graceful_shutdown()
 
     async def _publish(self, status: int) -> None:
+        READY.set(status == HealthCheckResponse.SERVING)
         for name in self._names:
             await self.servicer.set(name, status)
 

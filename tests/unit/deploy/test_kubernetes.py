@@ -35,9 +35,8 @@ EDGES = {
     ("gateway", "compositor", 50055),
     ("ranker", "qdrant", 6333),
     ("monitoring", "backdrop", 9464),
-    ("monitoring", "qdrant", 6333),
+    ("prometheus in monitoring", "qdrant", 6333),
     ("backdrop", "monitoring", 4317),
-    ("backdrop", "monitoring", 4318),
     ("all", "kube-system", 53),
 }
 """Who talks to whom in every overlay, as docs/kubernetes.md shows it."""
@@ -175,8 +174,11 @@ def allowed(spec: Resource, direction: str) -> Iterator[tuple[str, str, int]]:
 
 
 def peer(end: Resource) -> list[str]:
-    ((kind, selector),) = end.items()
-    return ["internet"] if kind == "ipBlock" else selected(selector)
+    if "ipBlock" in end:
+        return ["internet"]
+    # A pod, or a pod in a namespace.
+    names = [selected(end[kind]) for kind in ("podSelector", "namespaceSelector") if kind in end]
+    return [" in ".join(each) for each in zip(*names, strict=True)]
 
 
 def selected(selector: Resource) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy import dashboard
+from deploy import dashboard, prometheus_operator
 from deploy.metrics import ROOT, all_metrics
 
 FOLDER = ROOT / "deploy" / "observability"
@@ -66,4 +66,21 @@ def test_prometheus_can_read_the_dashboards_expressions(tmp_path: Path) -> None:
     path = tmp_path / "panels.yml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
     done = subprocess.run(["promtool", "check", "rules", str(path)], text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_operator_is_told_what_is_written() -> None:
+    assert prometheus_operator.FILE.read_text() == prometheus_operator.text(), "run make alerts"
+
+
+@needs_promtool
+def test_prometheus_takes_the_settings_for_kubernetes(tmp_path: Path) -> None:
+    values = yaml.safe_load((ROOT / "deploy" / "k8s" / "prometheus-values.yaml").read_text())
+    settings = {"scrape_configs": yaml.safe_load(values["extraScrapeConfigs"])}
+    for each in settings["scrape_configs"]:
+        # Debian's promtool does not know Kubernetes.
+        assert each.pop("kubernetes_sd_configs")
+    path = tmp_path / "prometheus.yml"
+    path.write_text(yaml.safe_dump(settings))
+    done = subprocess.run(["promtool", "check", "config", "--syntax-only", str(path)], text=True, capture_output=True)
     assert done.returncode == 0, done.stdout + done.stderr
