@@ -25,8 +25,8 @@ _LIVENESS = [
     ("grpc.http2.max_pings_without_data", 0),
 ]
 
-# One address whose calls hardly ever succeed, by their deadline most of all, gets none for a while; never more than
-# half of them. gRPC takes a caller's own mistakes (INVALID_ARGUMENT, NOT_FOUND) and refusals (RESOURCE_EXHAUSTED) for
+# One address whose calls hardly ever succeed, by their deadline most of all, gets none for a while; never all of them.
+# gRPC takes a caller's own mistakes (INVALID_ARGUMENT, NOT_FOUND) and refusals (RESOURCE_EXHAUSTED) for
 # failures, too. So it takes many calls, and a tenth that succeed clear an address: among other callers, mistakes do
 # not take one away, and neither does more load than there is room for.
 _OUTLIERS = {

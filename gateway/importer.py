@@ -98,6 +98,8 @@ class Importer:
         except InvalidArgument as error:
             await self._forget_picture(background, known)
             if given is None:
+                if all("embedding" not in each.field for each in error.violations):
+                    raise
                 misfit = f"The captioner and the ranker do not fit together. {error.message}"
                 raise FailedPrecondition(misfit) from error
             raise InvalidArgument.of(

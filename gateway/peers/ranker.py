@@ -7,7 +7,7 @@ import grpc
 
 from backdrop.ranker.v1 import ranker_pb2, ranker_pb2_grpc
 from chassis.channels import call_metadata
-from chassis.errors import from_rpc, from_status
+from chassis.errors import from_rpc
 from gateway.condition_messages import from_conditions, to_conditions
 from gateway.domain import Background, Condition, Embedding, Feedback, Library, Ranking, Reading, Wish
 from gateway.peers import ranker_messages as messages
@@ -36,7 +36,7 @@ class Ranker(Peer):
         call: Any = self._stub.UpsertBackgrounds(iter([request]), timeout=timeout_s, metadata=call_metadata())
         response = await self._answer(call.read())
         if response.HasField("error"):
-            raise from_status(response.error.status)
+            raise messages.to_refusal(response.error)
 
     async def get(self, name: str, timeout_s: float) -> Background:
         """Reads a background; raises `NotFound`."""

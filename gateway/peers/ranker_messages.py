@@ -6,6 +6,7 @@ from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 
 from backdrop.ranker.v1 import ranker_pb2
+from chassis.errors import BackdropError, from_status
 from gateway import records
 from gateway.condition_messages import from_conditions, to_conditions
 from gateway.domain import (
@@ -61,6 +62,16 @@ def to_background(stored: ranker_pb2.Background) -> Background:
     """A background that is stored."""
     record = json_format.MessageToDict(stored.metadata)
     return records.from_record(stored.name, record, stored.update_time.ToDatetime())
+
+
+def to_refusal(error: ranker_pb2.UpsertError) -> BackdropError:
+    """Why a background is not stored."""
+    if error.HasField("status"):
+        return from_status(error.status)
+    # A ranker of the version before, while both are in use.
+    refusal = BackdropError(error.message)
+    refusal.reason = error.reason
+    return refusal
 
 
 def to_exported(stored: ranker_pb2.Background) -> tuple[Background, PictureRecord]:

@@ -160,7 +160,7 @@ class EdgeFolder:
         )
 
     async def use(self, store: "EdgeStore") -> None:
-        """Makes a version the one in use; who is cancelled meanwhile knows that it is.
+        """Makes a version the one in use; who is cancelled meanwhile goes on when it is, or cannot be.
 
         Raises:
             StoreNotWritable: the disk is full, or the folder cannot be written.

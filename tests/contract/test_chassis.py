@@ -180,7 +180,7 @@ async def test_at_shutdown_health_turns_and_calls_in_flight_finish(
     captioner: TinyCaptioner, application: Application
 ) -> None:
     slow_request = captioner_pb2.ExtractFeaturesRequest(image=b"x", taxonomy="slow")
-    config = ServerConfig(shutdown_delay_s=0.3, health_interval_s=0.05)
+    config = ServerConfig(shutdown_delay_s=2, health_interval_s=0.05)
     async with contextlib.AsyncExitStack() as channels:
         async with start(config, application) as server:
             channel = await channels.enter_async_context(open_channel(f"127.0.0.1:{server.port}", SERVICE))

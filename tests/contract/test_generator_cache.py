@@ -15,6 +15,7 @@ from services.generator import redis_cache
 from tests.servers import language_server, redis_server
 from tests.servers.generator import about, metric, request, serving
 from tests.servers.language_server import LanguageServer, answering, candidates, in_turn
+from tests.servers.ports import free_port
 
 GOOD = candidates(["A mug.", "A cup."], ["An oak table.", "A beach."])
 
@@ -27,7 +28,7 @@ async def llm() -> AsyncIterator[LanguageServer]:
 
 @pytest.fixture
 def port() -> int:
-    return redis_server.free_port()
+    return free_port()
 
 
 @pytest.fixture

@@ -58,14 +58,15 @@ async def test_equal_requests_fail_together(llm: LanguageServer, generator: Gene
     assert len(llm.requests) == 1
 
 
-async def test_one_that_leaves_takes_the_answer_from_nobody(llm: LanguageServer, generator: Generator) -> None:
+async def test_one_that_leaves_takes_the_answer_from_nobody(llm: LanguageServer) -> None:
     llm.reply = after(3, GOOD)
-    hasty = generator.WriteCaptions(request(), timeout=1.5)
-    await until(lambda: llm.requests)
-    patient = generator.WriteCaptions(request())
+    async with serving(llm_url=llm.url, timeout_s=30) as generator:
+        hasty = generator.WriteCaptions(request(), timeout=1.5)
+        await until(lambda: llm.requests)
+        patient = generator.WriteCaptions(request())
 
-    assert (await failure(hasty))[0] == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert (await patient).candidates
+        assert (await failure(hasty))[0] == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert (await patient).candidates
     assert len(llm.requests) == 1
 
 
@@ -85,8 +86,8 @@ async def test_a_call_that_nobody_waits_for_is_ended(llm: LanguageServer, genera
 
 
 async def test_only_so_many_are_at_the_model_and_wait_for_it(llm: LanguageServer) -> None:
-    llm.reply = SLOW
-    async with serving(llm_url=llm.url, llm_concurrency=1, llm_waiting=1) as generator:
+    llm.reply = after(2, GOOD)
+    async with serving(llm_url=llm.url, llm_concurrency=1, llm_waiting=1, timeout_s=30) as generator:
         first = generator.WriteCaptions(about("mug"))
         await until(lambda: llm.requests)
         second = generator.WriteCaptions(about("sofa"))

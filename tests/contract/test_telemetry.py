@@ -19,8 +19,8 @@ from backdrop.compositor.v1 import compositor_pb2 as pb
 from backdrop.compositor.v1.compositor_pb2_grpc import CompositorServiceStub
 from chassis import tracing
 from chassis.probe import is_serving
-from tests.servers.gateway import free_port
 from tests.servers.otlp_receiver import receiving
+from tests.servers.ports import free_port
 
 MUG = Path(__file__).parent.parent.parent / "samples" / "products" / "coffee-mug.jpg"
 CALL = "backdrop.compositor.v1.CompositorService/CutOutProduct"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import qdrant_client
+from qdrant_client import models
 
 from services.ranker import recommendation_id
 from services.ranker.background import Background, Condition, Filter, FreeSpace, PaletteColor, RangeFilter
@@ -53,6 +54,7 @@ async def open_store(kind: str, folder: Path) -> AsyncIterator[VectorStore]:
     elif where == "stand-in":
         settings["transport"] = server = EdgeServer(folder)
         async with connect_server_store("http://qdrant", "", "backgrounds", SPACE, **settings) as connected:
+            assert_made_as_told(server.definition("backgrounds-1"), **settings)
             yield connected
         server.close()
     else:
@@ -62,6 +64,13 @@ async def open_store(kind: str, folder: Path) -> AsyncIterator[VectorStore]:
         client = qdrant_client.AsyncQdrantClient(url=QDRANT_URL)
         await client.delete_collection(f"{collection}-1")
         await client.close()
+
+
+def assert_made_as_told(collection: models.CreateCollection, quantized: bool, shards: int, **_: Any) -> None:
+    assert collection.shard_number == (shards or None)
+    [vectors] = (collection.vectors or {}).values()  # type: ignore[union-attr]
+    codes = vectors.quantization_config
+    assert (vectors.on_disk, codes and codes.turbo.always_ram) == ((True, True) if quantized else (None, None))
 
 
 @pytest.fixture(params=STORES)

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from gateway.cli.client import all_backgrounds, connect
 from gateway.cli.supervision import Supervisor
 from tests.e2e.recommendation_trace import INSIDE, is_a_recommendation, nested
 from tests.servers.otlp_receiver import Receiver, receiving
+from tests.servers.ports import free_ports
 from tests.servers.prometheus import needs_prometheus, reading
 
 SAMPLES = Path(__file__).parent.parent.parent / "samples"
@@ -84,19 +84,6 @@ class Running:
     def pid_of(self, name: str) -> int:
         """The process id of a server."""
         return next(process.pid for process in self.supervisor.processes() if process.name == name)
-
-
-def free_ports(count: int) -> int:
-    """The first of `count` ports in a row that nobody listens on."""
-    for first in range(50200, 60000, count):
-        try:
-            for port in range(first, first + count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first
-    raise RuntimeError("no free ports")
 
 
 def metrics_ports(port: int) -> dict[str, int]:
@@ -198,6 +185,8 @@ def test_every_panel_of_the_dashboard_has_something_to_show(running: Running, sh
             return empty <= EMPTY_PANELS
 
         wait_until(all_show)
+        ready = {each["metric"]["job"]: each["value"][1] for each in prometheus.query("backdrop_ready")}
+        assert ready == dict.fromkeys(SERVICES, "1")
         assert {rule["health"] for rule in prometheus.rules()} == {"ok"}
         assert {rule["state"] for rule in prometheus.rules()} == {"inactive"}
 

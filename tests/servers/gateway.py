@@ -1,6 +1,5 @@
 """A gateway on free ports before given peers, for tests."""
 
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from gateway.__main__ import open_gateway
 from gateway.config import GatewayConfig
 from gateway.servicer import SERVICE
 from tests.servers.peers import Peers
+from tests.servers.ports import free_port
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,3 @@ async def running_gateway(
         httpx.AsyncClient(base_url=url, timeout=20, verify=ssl.create_default_context(cafile=ca)) as http,
     ):
         yield RunningGateway(server.port, url, gateway_pb2_grpc.GatewayServiceStub(channel), http)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

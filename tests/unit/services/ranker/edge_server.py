@@ -81,6 +81,10 @@ class EdgeServer(httpx.AsyncBaseTransport):
         self.collections.pop(name).close()
         return True
 
+    def definition(self, name: str) -> models.CreateCollection:
+        """What a collection was asked to be."""
+        return self._definitions[name]
+
     def _create(self, name: str, body: bytes) -> bool:
         wanted = models.CreateCollection.model_validate_json(body)
         assert isinstance(wanted.vectors, dict)

@@ -15,9 +15,11 @@ class StuckEncoder(WordCounter):
 
     def __init__(self) -> None:
         super().__init__()
+        self.started = threading.Event()
         self.released = threading.Event()
 
     def encode(self, texts: Sequence[str]) -> Vectors:
+        self.started.set()
         self.released.wait(timeout=30)
         return super().encode(texts)
 
@@ -82,7 +84,7 @@ async def test_a_request_waits_for_one_batch_of_an_import_at_most() -> None:
     encoder = StuckEncoder()
     with TextEmbedder(encoder, cache_size=10_000) as embedder:
         importing = asyncio.create_task(embedder.embed([f"caption {number}" for number in range(5 * BATCH_SIZE)]))
-        await asyncio.sleep(0.02)
+        assert await asyncio.to_thread(encoder.started.wait, 60)
         asking = asyncio.create_task(embedder.embed(["question"]))
         await asyncio.sleep(0.02)
         encoder.released.set()
