@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos protos-check k8s-check telemetry-check dashboard trace locks audit env-example eval eval-grounding bench bench-captioner bench-generator bench-ranker bench-compositor bench-cost bench-feedback bench-bulk bench-telemetry up down samples clean soak bench-replicas chaos images images-check
+.PHONY: help setup demo test lint protos protos-check k8s-check telemetry-check dashboard alerts trace locks audit env-example eval eval-grounding bench bench-captioner bench-generator bench-ranker bench-compositor bench-cost bench-feedback bench-bulk bench-telemetry up down samples clean soak bench-replicas chaos images images-check
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -55,7 +55,7 @@ lint: $(READY) protos-check k8s-check telemetry-check audit ## All static checks
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy chassis gateway jobs services benchmarks deploy client
 	$(BIN)/lint-imports
-	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/hadolint deploy/Dockerfile deploy/ray/Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 	for profile in "" gpu observability "*"; do COMPOSE_PROFILES="$$profile" $(BIN)/docker-compose config --quiet; done
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
@@ -96,6 +96,9 @@ telemetry-check: ## Prometheus takes its settings and the alerts, and each fires
 
 dashboard: $(READY) ## Write Grafana's dashboard anew from deploy/dashboard.py
 	$(BIN)/python -m deploy.dashboard
+
+alerts: $(READY) ## Write the alerts for Prometheus' operator anew
+	$(BIN)/python -m deploy.prometheus_operator
 
 trace: $(READY) ## Draw the trace of one recommendation: docs/trace.png
 	$(BIN)/python -m benchmarks.trace
