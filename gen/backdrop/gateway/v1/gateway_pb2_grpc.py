@@ -38,7 +38,7 @@ class GatewayServiceStub:
     server does not answer; SHUTTING_DOWN (UNAVAILABLE) while a service ends; QUEUE_FULL and OUT_OF_MEMORY
     (RESOURCE_EXHAUSTED) while more waits than is taken, or memory is short; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) when your deadline passed first. An import ends with STORE_FULL
-    (RESOURCE_EXHAUSTED) while the disk is full. A client's own gRPC says UNAVAILABLE without a reason where it finds no
+    (RESOURCE_EXHAUSTED) while the disk, or what the library may hold, is full. A client's own gRPC says UNAVAILABLE without a reason where it finds no
     gateway.
 
     Over HTTP the same calls take and give JSON: GET /openapi.json describes them. A request with a picture is JSON with
@@ -146,7 +146,7 @@ class GatewayServiceServicer:
     server does not answer; SHUTTING_DOWN (UNAVAILABLE) while a service ends; QUEUE_FULL and OUT_OF_MEMORY
     (RESOURCE_EXHAUSTED) while more waits than is taken, or memory is short; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) when your deadline passed first. An import ends with STORE_FULL
-    (RESOURCE_EXHAUSTED) while the disk is full. A client's own gRPC says UNAVAILABLE without a reason where it finds no
+    (RESOURCE_EXHAUSTED) while the disk, or what the library may hold, is full. A client's own gRPC says UNAVAILABLE without a reason where it finds no
     gateway.
 
     Over HTTP the same calls take and give JSON: GET /openapi.json describes them. A request with a picture is JSON with
@@ -407,7 +407,7 @@ class GatewayService:
     server does not answer; SHUTTING_DOWN (UNAVAILABLE) while a service ends; QUEUE_FULL and OUT_OF_MEMORY
     (RESOURCE_EXHAUSTED) while more waits than is taken, or memory is short; CAPTIONER_TIMEOUT, RANKER_TIMEOUT and
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) when your deadline passed first. An import ends with STORE_FULL
-    (RESOURCE_EXHAUSTED) while the disk is full. A client's own gRPC says UNAVAILABLE without a reason where it finds no
+    (RESOURCE_EXHAUSTED) while the disk, or what the library may hold, is full. A client's own gRPC says UNAVAILABLE without a reason where it finds no
     gateway.
 
     Over HTTP the same calls take and give JSON: GET /openapi.json describes them. A request with a picture is JSON with
