@@ -26,9 +26,11 @@ from services.ranker.config import RankerConfig
 from services.ranker.keywords import SparseVector
 from services.ranker.signals import Vectors
 from services.ranker.store_folder import (
+    compacted_points,
     finish_version,
     make_version,
     owned_folder,
+    record_compacted,
     require_room,
     start_version,
     unreadable,
@@ -72,7 +74,7 @@ def open_edge_engine(config: RankerConfig, space: VectorSpace, number: int) -> I
         make_version(path, number, space, lambda folder: _create_shard(folder, space))
         shard = _load_shard(path, number, space)
         try:
-            yield EdgeEngine(shard, path, config.store_min_free_mib)
+            yield EdgeEngine(shard, path, config.store_min_free_mib, compacted_points(path, number))
         finally:
             shard.close()
 
@@ -104,8 +106,11 @@ class Compactor:
         shard = edge.EdgeShard.load(str(self._target / "data.unfinished" / "shard"))
         shard.optimize()
         shard.flush()
+        points = shard.info().points_count
         shard.close()
         with writable(self._path):
+            # The engine does not tell: what it keeps without a graph, it never counts as indexed.
+            record_compacted(self._target, points)
             finish_version(self._target)
 
 
@@ -134,11 +139,12 @@ class EdgeEngine:
     Writes are durable once `commit` has returned.
     """
 
-    def __init__(self, shard: edge.EdgeShard, path: Path, min_free_mib: int) -> None:
+    def __init__(self, shard: edge.EdgeShard, path: Path, min_free_mib: int, compacted: int) -> None:
         self.card = "edge"
         self._shard = shard
         self._path = path
         self._min_free_mib = min_free_mib
+        self._compacted = compacted
 
     def upsert(self, points: Points) -> list[bool]:
         """Stores points in one operation; says which are new."""
@@ -161,9 +167,8 @@ class EdgeEngine:
 
     def sizes(self) -> tuple[int, int]:
         """How many points there are, and about how many of them no compaction has laid out."""
-        info = self._shard.info()
-        # Vectors of words are always counted as indexed.
-        return info.points_count, max(0, 2 * info.points_count - info.indexed_vectors_count)
+        points = self._shard.info().points_count
+        return points, max(0, points - self._compacted)
 
     def get(self, point: str) -> dict[str, Any] | None:
         """The payload of a point, if there is one."""

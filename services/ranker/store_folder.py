@@ -160,6 +160,21 @@ def finish_version(folder: Path) -> None:
     sync(folder)
 
 
+def record_compacted(folder: Path, points: int) -> None:
+    """Notes in a version that is being written how many points a compaction has laid out."""
+    note = folder / "data.unfinished" / "compacted"
+    note.write_text(str(points))
+    sync(note)
+
+
+def compacted_points(path: Path, number: int) -> int:
+    """How many points the compaction that made a version has laid out; 0 where none made it."""
+    try:
+        return int((version_path(path, number) / "data" / "compacted").read_text())
+    except (OSError, ValueError):
+        return 0
+
+
 @contextmanager
 def writable(path: Path) -> Iterator[None]:
     """Turns errors of the disk into the store's."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.ranker import recommendation_id, reembedding
+from services.ranker import compaction, recommendation_id, reembedding
 from services.ranker.background import Background, Filter
 from services.ranker.compaction import compact
 from services.ranker.config import RankerConfig
@@ -107,6 +107,28 @@ async def test_a_compact_version_holds_what_was_written_before_and_meanwhile(
     async with opened(folder, embedder) as index:
         assert index.version.store.number == 2
         assert await index.version.store.count("shop") == 49 + number
+
+
+async def test_a_store_that_is_left_alone_is_compacted_once(
+    folder: EdgeFolder, embedder: TextEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "LEAST", 20)
+    monkeypatch.setattr(compaction, "LOOK_EVERY_S", 0.05)
+    async with opened(folder, embedder) as index:
+        keeping = asyncio.create_task(compaction.keep_compact(index, folder))
+        await write(index, *(background(f"shop/b{number}", f"caption {number}") for number in range(50)))
+        while index.version.store.number == 1 or index.replacing.locked():
+            await asyncio.sleep(0.05)
+        assert index.version.store.unoptimized < 20
+
+        for _ in range(20):
+            await asyncio.sleep(0.05)
+            assert not index.replacing.locked(), "it is compacted again"
+
+        keeping.cancel()
+    # Nor when the ranker starts again.
+    async with opened(folder, embedder) as index:
+        assert (index.version.store.size, index.version.store.unoptimized) == (50, 0)
 
 
 async def test_a_compaction_that_fails_leaves_the_version_in_use(
