@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,11 +44,11 @@ class Stack:
 
 
 @contextmanager
-def running_stack() -> Iterator[Stack]:
-    """Fresh servers in a folder of their own, gone afterwards."""
+def running_stack(settings: Mapping[str, str] | None = None) -> Iterator[Stack]:
+    """Fresh servers in a folder of their own, gone afterwards; `settings` are their environment's."""
     with (
         tempfile.TemporaryDirectory(prefix="backdrop-") as folder,
-        stack.running(Path(folder), PORT) as supervisor,
+        stack.running(Path(folder), PORT, settings=settings or {}) as supervisor,
         connect(f"127.0.0.1:{PORT}") as stub,
     ):
         yield Stack(stub, supervisor)

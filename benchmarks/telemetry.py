@@ -1,11 +1,9 @@
 """`make bench-telemetry`: what traces and metrics cost a recommendation, with as without in one run."""
 
 import argparse
-import os
 import statistics
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 
 from rich.table import Table
@@ -51,7 +49,7 @@ def _all_on(receiver: Receiver) -> Mapping[str, str]:
 def _measured(settings: Mapping[str, str]) -> Seen:
     products = [product.file for product in read_products()[:PRODUCTS]]
     new = [(product, number) for number in range(1, PHOTOS + 1) for product in products]
-    with _environment(settings), running_stack() as stack:
+    with running_stack(settings) as stack:
         stack.import_samples("samples", use_manifest=True)
         # Captions are remembered from here on: the language model's time would drown everything.
         for product in products:
@@ -73,18 +71,6 @@ def _timed(stack: Stack, took_ms: list[float], product: str, number: int) -> Non
     started = time.perf_counter()
     recommend(stack, product, bytes(number), 5)
     took_ms.append((time.perf_counter() - started) * 1000)
-
-
-@contextmanager
-def _environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """Servers that are started inside the `with` have the settings."""
-    before = dict(os.environ)
-    os.environ |= settings
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ needs_prometheus = pytest.mark.skipif(
 class Prometheus:
     """Its HTTP API."""
 
-    def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=f"{url}/api/v1")
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The series of an expression as they are now."""
@@ -62,7 +62,8 @@ def reading(ports: Mapping[str, int], folder: Path) -> Iterator[Prometheus]:
     process = subprocess.Popen(command, cwd=folder)
     try:
         _wait_until_ready(process, f"http://{address}")
-        yield Prometheus(f"http://{address}")
+        with httpx.Client(base_url=f"http://{address}/api/v1") as client:
+            yield Prometheus(client)
     finally:
         process.terminate()
         process.wait(30)

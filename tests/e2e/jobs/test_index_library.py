@@ -23,7 +23,8 @@ from gateway.cli.client import all_backgrounds, connect
 from tests.servers.ports import free_ports
 
 SAMPLES = Path(__file__).parents[3] / "samples" / "library"
-COUNT = 28
+# More pages than a worker has in hand.
+COUNT = 56
 
 pytestmark = pytest.mark.timeout(600)
 
