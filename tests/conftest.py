@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import os
 import sys
 
 import structlog
@@ -11,3 +12,6 @@ structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
 # How long an example takes is the machine's affair.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# What the command line prints is not cut to the terminal of whoever runs the tests.
+os.environ["COLUMNS"] = "200"
