@@ -4,18 +4,25 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from prometheus_client import Counter, Gauge, Histogram
 
 from chassis import tracing, validation
-from chassis.errors import STATUS_DETAILS_KEY, BackdropError, OutOfMemory, is_out_of_memory, to_status
+from chassis.errors import (
+    STATUS_DETAILS_KEY,
+    BackdropError,
+    InvalidArgument,
+    OutOfMemory,
+    is_out_of_memory,
+    to_status,
+)
 
 REQUEST_ID_KEY = "x-request-id"
 
@@ -24,6 +31,8 @@ log = structlog.get_logger(__name__)
 RPC_SECONDS = Histogram("backdrop_rpc_seconds", "Time from request to response of a call.", ["method"])
 RPCS = Counter("backdrop_rpcs", "Calls by their method and gRPC status.", ["method", "code"])
 IN_FLIGHT = Gauge("backdrop_rpcs_in_flight", "Calls in work.", ["method"])
+
+_NO_MEMORY = "The server is out of memory; try again later."
 
 # The server's own faults, by the conventions of OpenTelemetry; the others are the caller's.
 _FAULTS = {
@@ -64,7 +73,25 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
             "_stream" if handler.response_streaming else "_unary"
         )
         make_handler = getattr(grpc, f"{kind}_rpc_method_handler")
-        return make_handler(wrapped, handler.request_deserializer, handler.response_serializer)
+        deserializer = handler.request_deserializer if handler.request_streaming else _deserializer(handler)
+        return make_handler(wrapped, deserializer, handler.response_serializer)
+
+
+def _deserializer(handler: Any) -> Callable[[bytes], Any]:
+    """The handler's, whose errors go through the call as ours do: gRPC would answer them UNKNOWN, without a word."""
+    deserialize = handler.request_deserializer
+
+    def read(message: bytes) -> Any:
+        try:
+            return deserialize(message)
+        except MemoryError:
+            return OutOfMemory(_NO_MEMORY, retry_after_s=1)
+        except DecodeError:
+            return InvalidArgument(
+                "The request is no message of this method: look at the contract, or at the client's."
+            )
+
+    return read
 
 
 def _behaviour(handler: Any) -> Callable[..., Any]:
@@ -98,6 +125,8 @@ def wrap_stream(method: str, behaviour: Callable[..., Any]) -> Callable[..., Any
 
 
 def _validate(request: Any) -> None:
+    if isinstance(request, BackdropError):
+        raise request
     if isinstance(request, Message):
         validation.check(request)
 
@@ -134,7 +163,6 @@ async def _served(method: str, context: Context) -> AsyncIterator[None]:
             code = grpc.StatusCode.UNKNOWN
             raise
         except Exception as error:
-            log.exception("call_crashed")
             unexpected = _unexpected(request_id, error)
             code = unexpected.code
             await _abort(context, request_id, code, to_status(unexpected))
@@ -154,7 +182,11 @@ def _tell(span: Span, code: grpc.StatusCode, facts: dict[str, str]) -> None:
 
 def _unexpected(request_id: str, error: Exception) -> BackdropError:
     if is_out_of_memory(error):
-        return OutOfMemory("The server is out of memory; try again later.", retry_after_s=1)
+        # There may be none for a trace either.
+        with suppress(MemoryError):
+            log.error("out_of_memory")
+        return OutOfMemory(_NO_MEMORY, retry_after_s=1)
+    log.exception("call_crashed")
     return BackdropError(f"An unexpected error happened; the server's log has it under request id {request_id}.")
 
 

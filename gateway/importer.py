@@ -9,7 +9,7 @@ from functools import cached_property
 import structlog
 
 from chassis.deadlines import Deadline
-from chassis.errors import BackdropError, FailedPrecondition, InvalidArgument, NotFound
+from chassis.errors import BackdropError, FailedPrecondition, InvalidArgument, NotFound, OutOfMemory
 from gateway import records
 from gateway.assets import Assets
 from gateway.domain import Background, Caption, CaptionSource
@@ -80,6 +80,8 @@ class Importer:
             return await self._import(item, Deadline(self._deadline_s))
         except BackdropError as error:
             return Outcome(item.name, error=error)
+        except MemoryError:
+            return Outcome(item.name, error=OutOfMemory("The gateway is out of memory; try again.", retry_after_s=1))
         except Exception:
             log.exception("import_crashed", name=item.name)
             return Outcome(item.name, error=BackdropError("An unexpected error happened; the gateway's log has it."))

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from structlog.testing import capture_logs
 
 from backdrop.captioner.v1 import captioner_pb2, captioner_pb2_grpc
+from chassis import interceptors, validation
 from chassis.channels import open_channel
 from chassis.config import ServerConfig
 from chassis.errors import FieldViolation, NotFound, from_rpc, reason_of, status_of, violations_of
@@ -111,6 +112,36 @@ async def test_the_request_id_comes_back_and_one_is_made_where_it_is_unfit(stub:
 
     assert await id_for("order-7") == "order-7"
     assert await id_for("two words; rm") not in ("two words; rm", "")
+
+
+async def test_bytes_that_are_no_message_are_refused_and_the_next_call_works(application: Application) -> None:
+    async with (
+        start(ServerConfig(), application) as server,
+        open_channel(f"127.0.0.1:{server.port}", SERVICE) as channel,
+    ):
+        stub: Any = captioner_pb2_grpc.CaptionerServiceStub(channel)
+        raw: Any = channel.unary_unary(f"/{SERVICE}/ExtractFeatures")
+        error = await fail(raw(b"\xff\xff\xff"))
+        assert (error.code(), reason_of(status_of(error))) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+        assert (await stub.ExtractFeatures(GOOD_REQUEST)).model == "tiny"
+
+
+async def test_no_memory_for_a_request_is_told_as_such(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        start(ServerConfig(), application) as server,
+        open_channel(f"127.0.0.1:{server.port}", SERVICE) as channel,
+    ):
+        stub: Any = captioner_pb2_grpc.CaptionerServiceStub(channel)
+
+        def no_memory(request: Any) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr(validation, "check", no_memory)
+        monkeypatch.setattr(interceptors.log, "error", no_memory)
+        error = await fail(stub.ExtractFeatures(GOOD_REQUEST))
+        assert (error.code(), reason_of(status_of(error))) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OUT_OF_MEMORY")
 
 
 async def test_a_message_over_the_limit_is_refused_and_the_next_works(application: Application) -> None:
