@@ -11,6 +11,7 @@ from rich.table import Table
 from benchmarks.cost import Watch, recommend
 from benchmarks.samples import PORT, Stack, read_products, running_stack
 from gateway.cli.console import stdout
+from gateway.cli.stack import GRPC_SERVERS
 from tests.servers.otlp_receiver import Receiver, receiving
 
 ROUNDS, PRODUCTS, PHOTOS, REPEATS = 3, 5, 24, 100
@@ -41,8 +42,8 @@ def main() -> None:
 
 
 def _all_on(receiver: Receiver) -> Mapping[str, str]:
-    services = ("GATEWAY", "CAPTIONER", "GENERATOR", "RANKER", "COMPOSITOR")
-    ports = {f"BACKDROP_{name}_METRICS_PORT": str(PORT + 20 + place) for place, name in enumerate(services)}
+    names = [server.name.upper() for server in GRPC_SERVERS]
+    ports = {f"BACKDROP_{name}_METRICS_PORT": str(PORT + 20 + place) for place, name in enumerate(names)}
     return {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, **ports}
 
 

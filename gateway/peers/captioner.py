@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import grpc
 
 from backdrop.captioner.v1 import captioner_pb2, captioner_pb2_grpc
-from chassis.channels import call_metadata
 from gateway.domain import Box, Embedding, Feature, Label, PaletteColor, Reading, Subject
 from gateway.peers.peer import Peer
 from gateway.peers.values import to_embedding, to_free_space
@@ -24,20 +23,19 @@ class Captioner(Peer):
     async def read(self, image: bytes, subject: Subject, timeout_s: float) -> Reading:
         """What the encoded photo shows, read against the subject's taxonomy."""
         request = captioner_pb2.ExtractFeaturesRequest(image=image, taxonomy=subject.value)
-        call = self._stub.ExtractFeatures(request, timeout=timeout_s, metadata=call_metadata())
-        return to_reading(await self._answer(call))
+        return to_reading(await self._call(self._stub.ExtractFeatures, request, timeout_s))
 
     async def score(self, reading: Reading, texts: Sequence[str], timeout_s: float) -> tuple[float, ...]:
         """The cosine of the photo with each of n texts, n of them, -1 to 1."""
         embedding = captioner_pb2.Embedding(values=reading.embedding, model=reading.model)
         request = captioner_pb2.ScoreTextsRequest(embedding=embedding, texts=texts)
-        response = await self._answer(self._stub.ScoreTexts(request, timeout=timeout_s, metadata=call_metadata()))
+        response = await self._call(self._stub.ScoreTexts, request, timeout_s)
         return tuple(response.scores)
 
     async def embed_texts(self, texts: Sequence[str], timeout_s: float) -> tuple[Embedding, ...]:
         """Each of n texts as it is compared with pictures, n of them."""
         request = captioner_pb2.EmbedTextsRequest(texts=texts)
-        response = await self._answer(self._stub.EmbedTexts(request, timeout=timeout_s, metadata=call_metadata()))
+        response = await self._call(self._stub.EmbedTexts, request, timeout_s)
         return tuple(to_embedding(each) for each in response.embeddings)
 
 

@@ -3,7 +3,6 @@
 import grpc
 
 from backdrop.compositor.v1 import compositor_pb2, compositor_pb2_grpc
-from chassis.channels import call_metadata
 from gateway.domain import Box, CutOut, Preview, PreviewForm
 from gateway.peers.peer import Peer
 
@@ -29,8 +28,7 @@ class Compositor(Peer):
             size=form.size,
             format=compositor_pb2.Format.Value(f"FORMAT_{form.format.name}"),
         )
-        call = self._stub.RenderPreview(request, timeout=timeout_s, metadata=call_metadata())
-        return _preview(background, await self._answer(call))
+        return _preview(background, await self._call(self._stub.RenderPreview, request, timeout_s))
 
 
 def _preview(background: str, response: compositor_pb2.RenderPreviewResponse) -> Preview:

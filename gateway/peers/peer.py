@@ -1,13 +1,14 @@
 """What all services behind the gateway have."""
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import ClassVar, Self, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from chassis.channels import open_channel
+from chassis.channels import call_metadata, open_channel
 from chassis.errors import Unavailable, from_rpc
 
 Response = TypeVar("Response")
@@ -37,6 +38,10 @@ class Peer:
         response = await self._answer(self._health.Check(request, timeout=HEALTH_TIMEOUT_S))
         if response.status != health_pb2.HealthCheckResponse.SERVING:
             raise Unavailable(f"The {self.name} is not ready.")
+
+    async def _call(self, method: Callable[..., Awaitable[Response]], request: Message, timeout_s: float) -> Response:
+        """Calls a method of the peer on behalf of the request in work."""
+        return await self._answer(method(request, timeout=timeout_s, metadata=call_metadata()))
 
     async def _answer(self, call: Awaitable[Response]) -> Response:
         try:

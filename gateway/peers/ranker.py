@@ -41,7 +41,7 @@ class Ranker(Peer):
     async def get(self, name: str, timeout_s: float) -> Background:
         """Reads a background; raises `NotFound`."""
         request = ranker_pb2.GetBackgroundRequest(name=name)
-        response = await self._answer(self._stub.GetBackground(request, timeout=timeout_s, metadata=call_metadata()))
+        response = await self._call(self._stub.GetBackground, request, timeout_s)
         return messages.to_background(response.background)
 
     async def list(
@@ -49,13 +49,13 @@ class Ranker(Peer):
     ) -> tuple[list[Background], str]:
         """One page of a library and the token of the next; raises `NotFound`."""
         request = ranker_pb2.ListBackgroundsRequest(parent=library, page_size=page_size, page_token=page_token)
-        response = await self._answer(self._stub.ListBackgrounds(request, timeout=timeout_s, metadata=call_metadata()))
+        response = await self._call(self._stub.ListBackgrounds, request, timeout_s)
         return [messages.to_background(each) for each in response.backgrounds], response.next_page_token
 
     async def library(self, name: str, timeout_s: float) -> Library:
         """A library as a whole; raises `NotFound` for one without backgrounds and rules."""
         request = ranker_pb2.GetLibraryRequest(name=name)
-        response = await self._answer(self._stub.GetLibrary(request, timeout=timeout_s, metadata=call_metadata()))
+        response = await self._call(self._stub.GetLibrary, request, timeout_s)
         return Library(response.etag, to_conditions(response.rules))
 
     async def set_rules(
@@ -63,7 +63,7 @@ class Ranker(Peer):
     ) -> tuple[tuple[Condition, ...], tuple[str, ...]]:
         """Replaces the rules of a library; returns them, and those of their keys that no background of it has."""
         request = ranker_pb2.UpdateLibraryRequest(name=library, rules=from_conditions(rules, ranker_pb2))
-        response = await self._answer(self._stub.UpdateLibrary(request, timeout=timeout_s, metadata=call_metadata()))
+        response = await self._call(self._stub.UpdateLibrary, request, timeout_s)
         return to_conditions(response.rules), tuple(response.unknown_keys)
 
     async def export(
@@ -83,7 +83,7 @@ class Ranker(Peer):
     async def delete(self, name: str, timeout_s: float) -> None:
         """Forgets a background; raises `NotFound`."""
         request = ranker_pb2.DeleteBackgroundRequest(name=name)
-        await self._answer(self._stub.DeleteBackground(request, timeout=timeout_s, metadata=call_metadata()))
+        await self._call(self._stub.DeleteBackground, request, timeout_s)
 
     async def rank(
         self, wish: Wish, scenes: Sequence[str], embeddings: Sequence[Embedding], reading: Reading, timeout_s: float
@@ -98,7 +98,7 @@ class Ranker(Peer):
             timeout_s: for the answer.
         """
         request = messages.from_wish(wish, scenes, embeddings, reading)
-        response = await self._answer(self._stub.RankBackgrounds(request, timeout=timeout_s, metadata=call_metadata()))
+        response = await self._call(self._stub.RankBackgrounds, request, timeout_s)
         return messages.to_ranking(response)
 
     async def record_feedback(self, library: str, feedback: Feedback, timeout_s: float) -> Feedback | None:
@@ -109,7 +109,7 @@ class Ranker(Peer):
             chosen=feedback.chosen,
             rejected=feedback.rejected,
         )
-        response = await self._answer(self._stub.RecordFeedback(request, timeout=timeout_s, metadata=call_metadata()))
+        response = await self._call(self._stub.RecordFeedback, request, timeout_s)
         return messages.to_feedback(response.feedback) if response.HasField("feedback") else None
 
     async def feedback_page(
@@ -117,11 +117,11 @@ class Ranker(Peer):
     ) -> tuple[Sequence[Feedback], str]:
         """One page of what was said, and the token of the next page, empty after the last."""
         request = ranker_pb2.ListFeedbackRequest(parent=library, page_size=page_size, page_token=page_token)
-        response = await self._answer(self._stub.ListFeedback(request, timeout=timeout_s, metadata=call_metadata()))
+        response = await self._call(self._stub.ListFeedback, request, timeout_s)
         return [messages.to_feedback(each) for each in response.feedback], response.next_page_token
 
     async def reset_feedback(self, library: str, timeout_s: float) -> int:
         """Forgets all feedback of a library; tells on how many recommendations there was some."""
         request = ranker_pb2.ResetFeedbackRequest(parent=library)
-        response = await self._answer(self._stub.ResetFeedback(request, timeout=timeout_s, metadata=call_metadata()))
+        response = await self._call(self._stub.ResetFeedback, request, timeout_s)
         return response.count

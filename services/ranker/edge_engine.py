@@ -39,10 +39,10 @@ from services.ranker.store_folder import (
 )
 from services.ranker.vector_store import (
     POOL_SIZE,
-    RESCORED,
     Search,
     VectorSpace,
     mmr_vector,
+    oversampling,
 )
 
 EXACT = edge.SearchParams(exact=True)
@@ -301,8 +301,7 @@ def _best(search: Search, conditions: edge.Filter, limit: int, with_vector: bool
 
 
 def _rescored(limit: int) -> edge.SearchParams:
-    oversampling = max(2.0, RESCORED / limit)
-    return edge.SearchParams(quantization=edge.QuantizationSearchParams(rescore=True, oversampling=oversampling))
+    return edge.SearchParams(quantization=edge.QuantizationSearchParams(rescore=True, oversampling=oversampling(limit)))
 
 
 def _sum_of_all(search: Search, dense: int, by_words: bool) -> edge.Formula:

@@ -4,7 +4,7 @@ from qdrant_client import models
 
 from services.ranker import keywords, payload
 from services.ranker.background import Condition, Filter
-from services.ranker.vector_store import POOL_SIZE, RESCORED, Search
+from services.ranker.vector_store import POOL_SIZE, Search, oversampling
 
 EXACT = models.SearchParams(exact=True)
 
@@ -64,8 +64,9 @@ def best(search: Search, limit: int, with_vector: bool) -> models.QueryRequest:
 
 def rescored(limit: int) -> models.SearchParams:
     """Has more than `limit` compared by their stored vectors, where the collection has codes of them in memory."""
-    oversampling = max(2.0, RESCORED / limit)
-    return models.SearchParams(quantization=models.QuantizationSearchParams(rescore=True, oversampling=oversampling))
+    return models.SearchParams(
+        quantization=models.QuantizationSearchParams(rescore=True, oversampling=oversampling(limit))
+    )
 
 
 def _sum_of_all(search: Search, dense: int, by_words: bool) -> models.FormulaQuery:

@@ -164,6 +164,11 @@ class VectorStore(Protocol):
         ...
 
 
+def oversampling(limit: int) -> float:
+    """How many times `limit` are compared by their stored vectors after all were by their codes."""
+    return max(2.0, RESCORED / limit)
+
+
 def mmr_vector(query: Vectors, best_score: float, best: Vectors) -> Vectors:
     """The query vector for maximal marginal relevance (Carbonell and Goldstein 1998).
 

@@ -12,10 +12,8 @@ import httpx
 import pytest
 import yaml
 
-from deploy.metrics import ROOT
+from deploy.prometheus_operator import ALERTS
 from tests.servers.ports import free_port
-
-ALERTS = ROOT / "deploy" / "observability" / "prometheus-alerts.yml"
 
 needs_prometheus = pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="there is no prometheus: install Debian's package prometheus"

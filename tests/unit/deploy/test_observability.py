@@ -11,9 +11,9 @@ import yaml
 
 from deploy import dashboard, prometheus_operator
 from deploy.metrics import ROOT, all_metrics
+from deploy.prometheus_operator import ALERTS
 
 FOLDER = ROOT / "deploy" / "observability"
-ALERTS = FOLDER / "prometheus-alerts.yml"
 RULES: list[dict[str, Any]] = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
 DOCS = (ROOT / "docs" / "telemetry.md").read_text()
 EXPRESSIONS = [*dashboard.expressions(), *(each["expr"] for each in RULES)]
